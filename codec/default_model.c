@@ -1,0 +1,26 @@
+/*
+ * default_model.c - the default model, embedded as it lies on disk (samples/default.vqm).
+ *
+ * .incbin keeps the build free of generated sources and costs nothing at compile time.
+ */
+#include "codec/vqz.h"
+
+#ifndef VQZI_DEFAULT_MODEL
+#define VQZI_DEFAULT_MODEL "samples/default.vqm"
+#endif
+
+__asm__(".pushsection .rodata\n"
+        ".balign 16\n"
+        "vqzi_default_model_begin:\n"
+        ".incbin \"" VQZI_DEFAULT_MODEL "\"\n"
+        "vqzi_default_model_end:\n"
+        ".byte 0\n"
+        ".popsection\n");
+
+extern const unsigned char vqzi_default_model_begin[] __attribute__((visibility("hidden")));
+extern const unsigned char vqzi_default_model_end[] __attribute__((visibility("hidden")));
+
+const void *vqz_default_model(size_t *size) {
+    *size = (size_t)(vqzi_default_model_end - vqzi_default_model_begin);
+    return vqzi_default_model_begin;
+}

@@ -1,0 +1,183 @@
+/*
+ * vqz.h - the public interface of libvqz, the one installed header.
+ *
+ * libvqz turns 8-bit pictures into .vqz files and back with a trained VQ-VAE model (.vqm).  Decoding
+ * is integer arithmetic: the same file and the same model give the same pixels on every machine, for
+ * every number of threads and every instruction set.  The formats are specified in
+ * spec/vqz-format.md and spec/vqm-format.md.
+ *
+ * Conventions
+ *   - Every fallible function returns a vqz_status; results go through pointers, which are left
+ *     untouched when the call fails.  A vqz_diag, when given (NULL is allowed), receives one line
+ *     that says what is wrong.
+ *   - A vqz_model is immutable and may be shared between threads.  A vqz_context owns work memory
+ *     and belongs to one thread at a time.
+ *   - Option structs are set up by their init function and only ever grow at the end.
+ *   - The library never prints, exits, or reads the environment or the file system.
+ */
+#ifndef VQZ_H
+#define VQZ_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define VQZ_VERSION_MAJOR 0
+#define VQZ_VERSION_MINOR 1
+#define VQZ_VERSION_PATCH 0
+
+#if defined(__GNUC__)
+#define VQZ_API __attribute__((visibility("default")))
+#define VQZ_MUST_CHECK __attribute__((warn_unused_result))
+#else
+#define VQZ_API
+#define VQZ_MUST_CHECK
+#endif
+
+/* Status codes, grouped by class: 1x input, 2x unsupported, 3x model, 4x resources, 5x I/O.
+   The values are part of the ABI. */
+typedef enum vqz_status {
+    VQZ_OK = 0,
+    VQZ_ERROR_ARGUMENT = 1,        /* the caller passed something the interface forbids */
+    VQZ_ERROR_FORMAT = 10,         /* not a .vqz file, a .vqm file or a picture at all */
+    VQZ_ERROR_TRUNCATED = 11,      /* the data ends too early */
+    VQZ_ERROR_CORRUPT = 12,        /* the data contradict the format or their checksum */
+    VQZ_ERROR_VERSION = 20,        /* a newer format version than this library knows */
+    VQZ_ERROR_UNSUPPORTED = 21,    /* a valid feature that this library does not have */
+    VQZ_ERROR_MODEL_INVALID = 30,  /* the model is damaged or breaks a rule of vqm-format.md */
+    VQZ_ERROR_MODEL_MISMATCH = 31, /* the file was made with another model */
+    VQZ_ERROR_MEMORY = 40,         /* allocation failed */
+    VQZ_ERROR_LIMIT = 41,          /* a vqz_limits value would be exceeded */
+    VQZ_ERROR_IO = 50              /* reading or writing failed (used by the program) */
+} vqz_status;
+
+/* Caller-owned diagnostic; message is always NUL-terminated once a call has failed. */
+typedef struct vqz_diag {
+    char message[512];
+} vqz_diag;
+
+/* A short English name of a status, never NULL. */
+VQZ_API const char *vqz_status_string(vqz_status status);
+/* "major.minor.patch" of the library that is linked. */
+VQZ_API const char *vqz_version(void);
+/* Releases memory that the library handed out (encoded files, metadata).  NULL is allowed. */
+VQZ_API void vqz_free(void *memory);
+
+/* What the library refuses to exceed; checked before anything is allocated. */
+typedef struct vqz_limits {
+    uint64_t max_pixels;         /* width * height of a picture;        default 2^28 */
+    uint64_t max_memory;         /* bytes of work memory in one call;   default 2^30 */
+    uint64_t max_macs_per_pixel; /* of one network of a model;          default 250000 */
+} vqz_limits;
+VQZ_API void vqz_limits_init(vqz_limits *limits);
+
+/* ---- models ---- */
+
+typedef struct vqz_model vqz_model;
+
+/* Facts about a model.  The pointers live as long as the model. */
+typedef struct vqz_model_info {
+    uint8_t hash[32];       /* SHA-256 of the canonical content; a .vqz file stores the first 4 bytes */
+    uint32_t channels;      /* of the pictures it was trained on: 1 gray, 3 RGB, 4 RGBA */
+    uint32_t stride;        /* pixels per latent position, in each direction */
+    uint32_t latent_channels;
+    uint32_t planes;        /* index planes per latent position */
+    uint32_t levels;        /* trained quality levels; -q interpolates between them */
+    uint64_t parameters;    /* weights, biases and codebook entries */
+    uint64_t analysis_macs; /* multiply-accumulates per pixel of the encoder network */
+    uint64_t synthesis_macs; /* the same of the decoder network */
+    const char *card;       /* JSON text written by the trainer, NUL-terminated; may be "" */
+} vqz_model_info;
+
+/* Parses, checks and prepares a .vqm file held in memory; data may be released afterwards.
+   limits may be NULL for the defaults. */
+VQZ_API VQZ_MUST_CHECK vqz_status vqz_model_load(vqz_model **model, const void *data, size_t size,
+                                                 const vqz_limits *limits, vqz_diag *diag);
+VQZ_API void vqz_model_free(vqz_model *model);
+VQZ_API void vqz_model_get_info(const vqz_model *model, vqz_model_info *info);
+/* The bytes of the default model inside the library (a .vqm file, static storage). */
+VQZ_API const void *vqz_default_model(size_t *size);
+
+/* ---- pictures ---- */
+
+/* 8-bit interleaved rows, alpha straight (not premultiplied).  Encoding only reads the pixels. */
+typedef struct vqz_image {
+    uint32_t width, height; /* 1 to 65535 */
+    uint32_t channels;      /* 1 gray, 2 gray + alpha, 3 RGB, 4 RGBA */
+    size_t stride;          /* bytes from one row to the next, at least width * channels */
+    uint8_t *pixels;
+} vqz_image;
+
+/* What a .vqz file says about itself, known without its model. */
+typedef struct vqz_info {
+    uint32_t version;
+    uint32_t width, height, channels;
+    uint32_t quality;       /* 1 to 100 */
+    uint8_t model_hash[4];  /* first bytes of the hash of the model it needs */
+    uint64_t icc_size;      /* bytes of the ICC profile after decompression, 0 when absent */
+    uint64_t exif_size;     /* the same for the EXIF block (TIFF structure, no "Exif" prefix) */
+    uint64_t header_bytes;  /* parts of the file: fixed fields and checksum, */
+    uint64_t chunk_bytes;   /*   alpha and metadata, */
+    uint64_t index_bytes;   /*   entropy-coded index planes */
+} vqz_info;
+
+/* ---- contexts ---- */
+
+typedef struct vqz_context vqz_context;
+
+/* Highest instruction set a context may use; output is the same for all of them. */
+typedef enum vqz_cpu { VQZ_CPU_BEST = 0, VQZ_CPU_SCALAR = 1, VQZ_CPU_AVX2 = 2 } vqz_cpu;
+
+typedef struct vqz_context_options {
+    int threads; /* 0: all processors */
+    vqz_cpu cpu; /* VQZ_CPU_BEST: whatever this processor has */
+    vqz_limits limits;
+} vqz_context_options;
+VQZ_API void vqz_context_options_init(vqz_context_options *options);
+/* options may be NULL for the defaults. */
+VQZ_API VQZ_MUST_CHECK vqz_status vqz_context_create(vqz_context **context,
+                                                     const vqz_context_options *options,
+                                                     vqz_diag *diag);
+VQZ_API void vqz_context_free(vqz_context *context);
+
+/* ---- encode and decode ---- */
+
+typedef struct vqz_encode_options {
+    int quality; /* 1 (smallest) to 100 (best); default 50.  Ignored by one-level models. */
+    const void *icc;
+    size_t icc_size; /* ICC profile to keep, or NULL */
+    const void *exif;
+    size_t exif_size; /* EXIF block to keep (TIFF structure), or NULL */
+} vqz_encode_options;
+VQZ_API void vqz_encode_options_init(vqz_encode_options *options);
+
+/* Encodes a picture.  *file receives *file_size bytes to be released with vqz_free.  A gray picture
+   stays gray under an RGB model; alpha is kept without loss (a 4-channel model codes it jointly). */
+VQZ_API VQZ_MUST_CHECK vqz_status vqz_encode(vqz_context *context, const vqz_model *model,
+                                             const vqz_image *image,
+                                             const vqz_encode_options *options, void **file,
+                                             size_t *file_size, vqz_diag *diag);
+
+/* Reads the facts of a .vqz file and verifies its checksum, without decoding it. */
+VQZ_API VQZ_MUST_CHECK vqz_status vqz_read_info(const void *file, size_t file_size, vqz_info *info,
+                                                vqz_diag *diag);
+
+/* Decodes into image, whose width, height, channels, stride and pixels the caller has set up from
+   vqz_read_info.  On failure the pixels are unspecified. */
+VQZ_API VQZ_MUST_CHECK vqz_status vqz_decode(vqz_context *context, const vqz_model *model,
+                                             const void *file, size_t file_size,
+                                             const vqz_image *image, vqz_diag *diag);
+
+typedef enum vqz_metadata { VQZ_METADATA_ICC = 1, VQZ_METADATA_EXIF = 2 } vqz_metadata;
+/* Extracts a metadata block; *data is NULL and *size 0 when the file has none. */
+VQZ_API VQZ_MUST_CHECK vqz_status vqz_read_metadata(const void *file, size_t file_size,
+                                                    vqz_metadata kind, void **data, size_t *size,
+                                                    vqz_diag *diag);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,52 @@
+/*
+ * train.h - the training run: what `vqz train` calls.
+ */
+#ifndef TRAINER_TRAIN_H
+#define TRAINER_TRAIN_H
+
+#include "format/common.h"
+#include "trainer/corpus.h"
+
+typedef struct train_options {
+    const char *const *paths; /* corpus files and folders */
+    size_t path_count;
+    const char *output;       /* .vqm to write; the log is output.csv, the checkpoint output.ckpt */
+    const char *preset;       /* "classic" or "photo" */
+    const char *name;         /* corpus name for the card; NULL: derived from the first path */
+    const char *license;      /* licence note for the card, or NULL */
+    double seconds;           /* time to train, 0: by steps */
+    uint64_t steps;           /* 0: by time */
+    int batch, crop;          /* 0: the preset's */
+    double learning_rate;     /* 0: the preset's */
+    double min_scale;         /* 0: the preset's */
+    bool no_flip;
+    double beta;              /* commitment weight; < 0: the preset's (0.25) */
+    double lambda;            /* scale of the rate weight, 1: the preset's */
+    int codes, latent_channels; /* classic: K and D; 0: 512 and 64 */
+    int channels;             /* 1, 3, 4; 0: from the corpus (1 when every picture is gray, else 3) */
+    uint8_t background[3];
+    const char *codebook;     /* "ema" or "loss"; NULL: the preset's */
+    const char *precision;    /* "auto", "float32" or "bfloat16" */
+    uint64_t seed;
+    int threads;              /* 0: all processors */
+    double holdout;           /* fraction; < 0: 0.05 */
+    size_t memory_budget;     /* bytes of pictures in RAM; 0: 4 GiB */
+    double checkpoint_seconds; /* 0: 120 */
+    bool resume;              /* continue from output.ckpt */
+    const char *init;         /* path of a model to fine-tune (only for messages), or NULL */
+    const void *init_data;    /* its bytes */
+    size_t init_size;
+    bool force;               /* overwrite output */
+    bool quiet, verbose;
+    corpus_read read;
+} train_options;
+
+void train_options_init(train_options *options);
+
+/* Trains and writes the model.  Progress and report go to stderr.  A SIGINT or SIGTERM noticed
+   through *stop (set to 1 by a handler; may be NULL) writes a checkpoint and returns
+   VQZ_ERROR_IO with a message that says how to resume. */
+VQZ_MUST_CHECK vqz_status train_run(const train_options *options, const volatile int *stop,
+                                    vqz_diag *diag);
+
+#endif
