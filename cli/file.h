@@ -1,0 +1,22 @@
+/*
+ * file.h - whole files in and out, the way nobody loses data: output goes to a sibling temporary
+ * file, is synced, then renamed over the target; any failure or signal leaves the target as it was
+ * and nothing behind.
+ */
+#ifndef CLI_FILE_H
+#define CLI_FILE_H
+
+#include "format/common.h"
+
+/* Reads a file or standard input ("-"), at most max_size bytes.  *data is malloc'ed. */
+VQZ_MUST_CHECK vqz_status file_read(const char *path, size_t max_size, void **data, size_t *size,
+                                    vqz_diag *diag);
+/* Writes a whole file or standard output ("-").  Refuses an existing target unless force is set,
+   and a target that is not a regular file. */
+VQZ_MUST_CHECK vqz_status file_write(const char *path, const void *data, size_t size, bool force,
+                                     vqz_diag *diag);
+/* Makes SIGINT, SIGTERM, SIGHUP remove the temporary file in work and end the program as the signal
+   would; SIGPIPE is ignored so that writing reports EPIPE. */
+void file_install_signal_handlers(void);
+
+#endif
