@@ -54,6 +54,7 @@ typedef struct vqzi_buffer {
 void vqzi_buffer_append(vqzi_buffer *buffer, const void *data, size_t size);
 void vqzi_buffer_byte(vqzi_buffer *buffer, uint8_t byte);
 void vqzi_buffer_varint(vqzi_buffer *buffer, uint64_t value);
+VQZ_MUST_CHECK vqz_status vqzi_buffer_status(const vqzi_buffer *buffer); /* OK or MEMORY */
 void vqzi_buffer_clear(vqzi_buffer *buffer);
 
 /* Bounded reader over borrowed bytes. */
@@ -113,5 +114,7 @@ VQZ_MUST_CHECK vqz_status vqzi_tile_read(vqzi_stream_coder *coder, vqzi_reader *
 VQZ_MUST_CHECK vqz_status vqzi_dictionary_train(const uint8_t *samples, const size_t *sizes,
                                                 size_t count, size_t capacity, void **data,
                                                 size_t *size);
+/* OK, or MODEL_INVALID when zstd cannot digest these bytes as a formatted dictionary. */
+VQZ_MUST_CHECK vqz_status vqzi_dictionary_check(const uint8_t *data, size_t size);
 
 #endif

@@ -40,6 +40,7 @@ enum {
     VQZI_MAX_LEVELS = 16,
     VQZI_MAX_STRIDE = 32,
     VQZI_MAX_LATENT_BITS = 13,     /* so that a 64-dim distance fits int32 */
+    VQZI_MAX_DICTIONARY = 65536,   /* bytes of one */
     VQZI_HASH_SIZE = 32,
     VQZI_NO_REGISTER = 255
 };
@@ -103,7 +104,7 @@ typedef struct vqzi_model {
     uint32_t plane_count;
     vqzi_plane *planes;
     uint32_t stream_count;   /* derived from the planes */
-    vqzi_dictionary *dictionaries; /* (L, stream_count) */
+    vqzi_dictionary *dictionaries; /* (L, stream_count), or NULL: none */
     uint8_t hash[VQZI_HASH_SIZE];  /* SHA-256 of the canonical body, set by parse and serialise */
     char *card;              /* JSON text, NUL-terminated, not part of the hash */
 } vqzi_model;
@@ -128,6 +129,20 @@ VQZ_MUST_CHECK vqz_status vqzi_model_serialise(vqzi_model *model, void **data, s
    enough); input channels of register r through vqzi_net_channels. */
 uint64_t vqzi_net_macs_per_input_position_x1000(const vqzi_net *net);
 uint32_t vqzi_net_channels(const vqzi_net *net, uint32_t reg);
+/* Shape of register r of a checked net.  A value lies in [-2^(bits-1), 2^(bits-1) - 1].  scale is
+   log2 of the reduction against the net's input: a register has input positions >> scale of them in
+   each direction.  0..log2(stride) in an analysis net, -log2(stride)..0 in a synthesis net. */
+typedef struct vqzi_register {
+    uint32_t channels, bits;
+    int32_t scale;
+} vqzi_register;
+vqzi_register vqzi_net_register(const vqzi_net *net, uint32_t reg);
+/* log2 of a power of two: blocks and strides. */
+uint32_t vqzi_log2(uint32_t power_of_two);
+/* Byte streams a tile has for this plane: 1, or 2 when K > 256. */
+static inline uint32_t vqzi_plane_streams(const vqzi_plane *plane) {
+    return plane->codes > 256 ? 2 : 1;
+}
 
 /* Codebook and step values that apply at quality 1..100 (integer interpolation, normative).
    Level position p = (quality - 1) * (levels - 1) / 99, exact: t = (quality - 1) * (levels - 1),

@@ -1,0 +1,194 @@
+/*
+ * container.c - header, chunk list and checksum of a .vqz file, and the compression of metadata
+ * (spec/vqz-format.md).  Nothing behind the checksum is looked at before the checksum matches.
+ */
+#include "format/container.h"
+#include "format/frame.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum {
+    FLAG_GRAY = 0x10,
+    FLAG_ALPHA = 0x20,
+    FLAG_CHUNKS = 0x40,
+    FLAG_RESERVED = 0x80,
+    MAX_SIDE = 65535,
+    CRC_SIZE = 4,
+    CHUNK_SKIPPABLE = 0x80,
+    PACK_LEVEL = 19,
+    PACK_WINDOW_LOG = 23
+};
+
+static void chunk_write(vqzi_buffer *buffer, uint8_t type, const uint8_t *data, size_t size) {
+    if (data == NULL)
+        return;
+    vqzi_buffer_byte(buffer, type);
+    vqzi_buffer_varint(buffer, size);
+    vqzi_buffer_append(buffer, data, size);
+}
+
+void vqzi_header_write(vqzi_buffer *buffer, const vqzi_header *header) {
+    bool chunks = header->alpha_data != NULL || header->icc_data != NULL ||
+                  header->exif_data != NULL;
+    vqzi_buffer_append(buffer, "VQZ", 3);
+    vqzi_buffer_byte(buffer, (uint8_t)(VQZI_VERSION | (header->gray ? FLAG_GRAY : 0) |
+                                       (header->alpha ? FLAG_ALPHA : 0) |
+                                       (chunks ? FLAG_CHUNKS : 0)));
+    vqzi_buffer_append(buffer, header->model_hash, sizeof header->model_hash);
+    vqzi_buffer_varint(buffer, header->width - 1);
+    vqzi_buffer_varint(buffer, header->height - 1);
+    vqzi_buffer_byte(buffer, (uint8_t)header->quality);
+    if (!chunks)
+        return;
+    chunk_write(buffer, VQZI_CHUNK_ALPHA, header->alpha_data, header->alpha_size);
+    chunk_write(buffer, VQZI_CHUNK_ICC, header->icc_data, header->icc_size);
+    chunk_write(buffer, VQZI_CHUNK_EXIF, header->exif_data, header->exif_size);
+    vqzi_buffer_byte(buffer, VQZI_CHUNK_END);
+}
+
+void vqzi_trailer_write(vqzi_buffer *buffer) {
+    uint32_t crc = vqzi_crc32(0, buffer->data, buffer->size);
+    for (int i = 0; i < CRC_SIZE; i++)
+        vqzi_buffer_byte(buffer, (uint8_t)(crc >> (8 * i)));
+}
+
+static vqz_status read_chunks(vqzi_header *header, vqzi_reader *reader, vqz_diag *diag) {
+    for (;;) {
+        const uint8_t *type, *data, **slot = NULL;
+        uint64_t size;
+        size_t *slot_size = NULL;
+        VQZ_TRY(vqzi_read_bytes(reader, 1, &type));
+        if (*type == VQZI_CHUNK_END)
+            return VQZ_OK;
+        VQZ_TRY(vqzi_read_varint(reader, reader->size, &size));
+        VQZ_TRY(vqzi_read_bytes(reader, (size_t)size, &data));
+        if (*type == VQZI_CHUNK_ALPHA)
+            slot = &header->alpha_data, slot_size = &header->alpha_size;
+        else if (*type == VQZI_CHUNK_ICC)
+            slot = &header->icc_data, slot_size = &header->icc_size;
+        else if (*type == VQZI_CHUNK_EXIF)
+            slot = &header->exif_data, slot_size = &header->exif_size;
+        else if ((*type & CHUNK_SKIPPABLE) == 0)
+            return vqzi_fail(diag, VQZ_ERROR_UNSUPPORTED,
+                             "the file needs a feature (chunk 0x%02x) that this library lacks; "
+                             "update vqz", *type);
+        if (slot == NULL)
+            continue;
+        if (*slot != NULL)
+            return VQZ_ERROR_CORRUPT;
+        *slot = data;
+        *slot_size = (size_t)size;
+    }
+}
+
+/* The fields behind the magic; reader ends where the checksum starts. */
+static vqz_status read_fields(vqzi_header *header, vqzi_reader *reader, vqz_diag *diag) {
+    const uint8_t *bytes;
+    uint64_t width, height;
+    VQZ_TRY(vqzi_read_bytes(reader, 4, &bytes));
+    memcpy(header->model_hash, bytes, 4);
+    VQZ_TRY(vqzi_read_varint(reader, MAX_SIDE - 1, &width));
+    VQZ_TRY(vqzi_read_varint(reader, MAX_SIDE - 1, &height));
+    VQZ_TRY(vqzi_read_bytes(reader, 1, &bytes));
+    header->width = (uint32_t)width + 1;
+    header->height = (uint32_t)height + 1;
+    header->quality = *bytes;
+    if (header->quality < 1 || header->quality > 100)
+        return VQZ_ERROR_CORRUPT;
+    header->chunks_offset = reader->position;
+    if ((reader->data[3] & FLAG_CHUNKS) != 0)
+        VQZ_TRY(read_chunks(header, reader, diag));
+    if (header->alpha_data != NULL && !header->alpha)
+        return VQZ_ERROR_CORRUPT;
+    header->tiles_offset = reader->position;
+    header->tiles_size = reader->size - reader->position;
+    return VQZ_OK;
+}
+
+vqz_status vqzi_header_read(vqzi_header *header, const void *file, size_t size, vqz_diag *diag) {
+    const uint8_t *bytes = file;
+    vqzi_header result = {0};
+    if (size < 3 || memcmp(bytes, "VQZ", 3) != 0)
+        return vqzi_fail(diag, VQZ_ERROR_FORMAT, "this is not a .vqz file");
+    if (size < 4 + CRC_SIZE)
+        return vqzi_fail(diag, VQZ_ERROR_TRUNCATED, "the file ends within its header");
+    result.version = bytes[3] & 15;
+    if (result.version == 0)
+        return vqzi_fail(diag, VQZ_ERROR_CORRUPT, "the file claims version 0, which never was");
+    if (result.version != VQZI_VERSION)
+        return vqzi_fail(diag, VQZ_ERROR_VERSION,
+                         "the file has format version %u; this library knows version %d; update vqz",
+                         result.version, VQZI_VERSION);
+    size_t covered = size - CRC_SIZE;
+    uint32_t crc = 0;
+    for (int i = 0; i < CRC_SIZE; i++)
+        crc |= (uint32_t)bytes[covered + (size_t)i] << (8 * i);
+    if (vqzi_crc32(0, bytes, covered) != crc)
+        return vqzi_fail(diag, VQZ_ERROR_CORRUPT,
+                         "the checksum does not match: the file is damaged or cut short");
+    if ((bytes[3] & FLAG_RESERVED) != 0)
+        return vqzi_fail(diag, VQZ_ERROR_UNSUPPORTED,
+                         "the file uses a reserved flag; update vqz");
+    result.gray = (bytes[3] & FLAG_GRAY) != 0;
+    result.alpha = (bytes[3] & FLAG_ALPHA) != 0;
+    vqzi_reader reader = {bytes, covered, 4};
+    vqz_status status = read_fields(&result, &reader, diag);
+    if (status == VQZ_ERROR_UNSUPPORTED)
+        return status; /* said already */
+    if (status != VQZ_OK)
+        return vqzi_fail(diag, status, "the header breaks the format at byte %zu", reader.position);
+    *header = result;
+    return VQZ_OK;
+}
+
+/* ---- metadata ---- */
+
+vqz_status vqzi_pack(vqzi_buffer *buffer, const void *data, size_t size) {
+    vqz_status status = VQZ_ERROR_MEMORY;
+    size_t bound = ZSTD_compressBound(size), used;
+    uint8_t *frame = ZSTD_isError(bound) ? NULL : malloc(bound);
+    ZSTD_CCtx *zstd = vqzi_frame_compressor(PACK_LEVEL, PACK_WINDOW_LOG);
+    if (frame == NULL || zstd == NULL)
+        goto done;
+    used = ZSTD_compress2(zstd, frame, bound, data, size);
+    if (ZSTD_isError(used))
+        goto done;
+    vqzi_buffer_varint(buffer, size);
+    vqzi_buffer_append(buffer, frame, used);
+    status = vqzi_buffer_status(buffer);
+done:
+    ZSTD_freeCCtx(zstd);
+    free(frame);
+    return status;
+}
+
+vqz_status vqzi_packed_size(const uint8_t *payload, size_t payload_size, uint64_t *size) {
+    vqzi_reader reader = {payload, payload_size, 0};
+    uint64_t value, bound;
+    VQZ_TRY(vqzi_read_varint(&reader, SIZE_MAX, &value));
+    VQZ_TRY(vqzi_frame_check(payload + reader.position, payload_size - reader.position,
+                             PACK_WINDOW_LOG, &bound));
+    /* callers allocate what we say: a few bytes cannot hold more than their blocks can */
+    if (value > bound)
+        return VQZ_ERROR_CORRUPT;
+    *size = value;
+    return VQZ_OK;
+}
+
+vqz_status vqzi_unpack(const uint8_t *payload, size_t payload_size, void *data, size_t size) {
+    vqzi_reader reader = {payload, payload_size, 0};
+    uint64_t raw_size, bound;
+    VQZ_TRY(vqzi_read_varint(&reader, SIZE_MAX, &raw_size));
+    const uint8_t *frame = payload + reader.position;
+    size_t frame_size = payload_size - reader.position;
+    VQZ_TRY(vqzi_frame_check(frame, frame_size, PACK_WINDOW_LOG, &bound));
+    if (raw_size != size)
+        return VQZ_ERROR_CORRUPT;
+    ZSTD_DCtx *zstd = vqzi_frame_decompressor();
+    if (zstd == NULL)
+        return VQZ_ERROR_MEMORY;
+    size_t used = ZSTD_decompressDCtx(zstd, data, size, frame, frame_size);
+    ZSTD_freeDCtx(zstd);
+    return used == size ? VQZ_OK : VQZ_ERROR_CORRUPT;
+}
