@@ -410,7 +410,7 @@ vqz_status vqzi_model_parse(vqzi_model *model, const void *data, size_t size,
         return vqzi_fail(diag, VQZ_ERROR_LIMIT,
                          "the model takes %llu bytes, more than half of the memory limit of %llu",
                          (unsigned long long)body_size, (unsigned long long)limits->max_memory);
-    uint8_t *body_data, actual[VQZI_HASH_SIZE];
+    uint8_t *body_data = NULL, actual[VQZI_HASH_SIZE];
     VQZ_TRY(unpack_body(file.data + file.position, size - file.position, (size_t)body_size,
                         &body_data, diag));
     vqzi_model result = {0};
