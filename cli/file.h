@@ -15,6 +15,10 @@ VQZ_MUST_CHECK vqz_status file_read(const char *path, size_t max_size, void **da
    and a target that is not a regular file. */
 VQZ_MUST_CHECK vqz_status file_write(const char *path, const void *data, size_t size, bool force,
                                      vqz_diag *diag);
+/* What file_write would refuse, told before the work is done. */
+VQZ_MUST_CHECK vqz_status file_check_target(const char *path, bool force, vqz_diag *diag);
+/* Creates a folder and its parents; an existing one is fine. */
+VQZ_MUST_CHECK vqz_status file_make_folder(const char *path, vqz_diag *diag);
 /* Makes SIGINT, SIGTERM, SIGHUP remove the temporary file in work and end the program as the signal
    would; SIGPIPE is ignored so that writing reports EPIPE. */
 void file_install_signal_handlers(void);

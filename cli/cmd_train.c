@@ -1,0 +1,96 @@
+/*
+ * cmd_train.c - vqz train: hands the options to the trainer (trainer/train.h).
+ *
+ * The first SIGINT or SIGTERM asks the trainer to write a checkpoint and stop; a second one ends the
+ * program at once, which costs no more than the time since the last checkpoint.
+ */
+#include "cli/commands.h"
+#include "cli/file.h"
+#include "cli/session.h"
+#include "cli/text.h"
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* A handler reaches nothing but static variables. */
+static volatile int stop_requested;
+
+static void on_stop(int number) {
+    stop_requested = 1;
+    signal(number, SIG_DFL);
+}
+
+static void install_stop_handlers(void) {
+    static const int numbers[] = { SIGINT, SIGTERM, SIGHUP };
+    struct sigaction action = { .sa_handler = on_stop, .sa_flags = SA_RESTART };
+    sigemptyset(&action.sa_mask);
+    for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++) {
+        struct sigaction old;
+        if (sigaction(numbers[i], NULL, &old) == 0 && old.sa_handler != SIG_IGN)
+            sigaction(numbers[i], &action, NULL);
+    }
+}
+
+/* Hours of training must not end at a target that could have been refused at the start. */
+static vqz_status check_output(const settings *s, vqz_diag *diag) {
+    static const char *const extensions[] = { "vqm", NULL };
+    if (!path_has_extension(s->output, extensions))
+        return vqzi_fail(diag, VQZ_ERROR_ARGUMENT, "a model is named .vqm; name it with -o NAME.vqm");
+    return file_check_target(s->output, s->force || s->train.resume, diag);
+}
+
+int run_train(const settings *s, int count, char **operands) {
+    report r;
+    vqz_diag diag = { "" };
+    vqz_limits limits;
+    model_store *models = NULL;
+    void *init = NULL;
+    int code = EXIT_FAILED;
+    report_init(&r, s->quiet, s->verbose);
+    if (s->output == NULL || strcmp(s->output, "-") == 0) {
+        report_error(&r, NULL, "no model named; say where to write it with -o MODEL.vqm");
+        return EXIT_USAGE;
+    }
+    if (s->train.seconds > 0 && s->train.steps > 0) {
+        report_error(&r, NULL, "--time and --steps exclude each other; give one of them");
+        return EXIT_USAGE;
+    }
+    if (s->train.channels == 2) {
+        report_error(&r, NULL, "--channels takes 1, 3 or 4, not 2");
+        return EXIT_USAGE;
+    }
+    if (check_output(s, &diag) != VQZ_OK) {
+        report_error(&r, s->output, "%s", diag.message);
+        return EXIT_FAILED;
+    }
+
+    train_options options = s->train;
+    options.paths = (const char *const *)operands;
+    options.path_count = (size_t)count;
+    options.output = s->output;
+    options.threads = s->threads;
+    options.force = s->force;
+    options.quiet = s->quiet;
+    options.verbose = s->verbose;
+    options.read = picture_read_pixels;
+    vqz_limits_init(&limits);
+    vqz_status status = VQZ_OK;
+    if (options.init != NULL) {
+        status = models_create(&models, &limits, &diag);
+        if (status == VQZ_OK)
+            status = models_read(models, options.init, &init, &options.init_size, &diag);
+        options.init_data = init;
+    }
+    if (status == VQZ_OK) {
+        install_stop_handlers();
+        status = train_run(&options, &stop_requested, &diag);
+    }
+    if (status == VQZ_OK)
+        code = EXIT_DONE;
+    else
+        report_error(&r, NULL, "%s",
+                     diag.message[0] != '\0' ? diag.message : vqz_status_string(status));
+    free(init);
+    models_free(models);
+    return code;
+}

@@ -1,0 +1,173 @@
+/*
+ * commands.c - the tables: which commands there are and what options each has.
+ */
+#include "cli/commands.h"
+#include <stddef.h>
+
+#define AT(field) offsetof(settings, field)
+
+#define HELP_ROW { 'h', "help", NULL, OPTION_FLAG, AT(help), 0, 0, "show this text" }
+#define VERBOSE_ROW                                                                                \
+    { 'v', "verbose", NULL, OPTION_FLAG, AT(verbose), 0, 0, "say more on standard error" }
+#define THREADS_ROW                                                                                \
+    { 'T', "threads", "N", OPTION_INT, AT(threads), 0, 1024,                                       \
+      "threads to use; 0, the default, is one per processor" }
+#define FORCE_ROW                                                                                  \
+    { 'f', "force", NULL, OPTION_FLAG, AT(force), 0, 0,                                            \
+      "overwrite existing files; write binary data to a terminal" }
+#define MODEL_ROW                                                                                  \
+    { 'm', "model", "MODEL", OPTION_TEXT, AT(model), 0, 0,                                         \
+      "a .vqm file, the name of one in the search path, or\n"                                      \
+      "'default' for the built-in model" }
+#define LIMIT_ROWS                                                                                 \
+    { 0, "max-pixels", "N", OPTION_COUNT, AT(max_pixels), 0, 0,                                    \
+      "refuse larger pictures; default 268435456" },                                               \
+    { 0, "max-memory", "N", OPTION_BYTES, AT(max_memory), 0, 0,                                    \
+      "refuse to use more work memory; default 1G" }
+#define RECURSIVE_ROW(what)                                                                        \
+    { 'r', "recursive", NULL, OPTION_FLAG, AT(recursive), 0, 0, what }
+#define QUIET_ROW(letter)                                                                          \
+    { letter, "quiet", NULL, OPTION_FLAG, AT(quiet), 0, 0, "say nothing but errors" }
+#define END_ROW { 0, NULL, NULL, OPTION_FLAG, 0, 0, 0, NULL }
+
+static const option compress_options[] = {
+    { 'o', "output", "FILE|DIR", OPTION_TEXT, AT(output), 0, 0,
+      "where to write: a file, - for standard output, or a folder\n"
+      "(for several pictures; folders given with -r are mirrored)" },
+    MODEL_ROW,
+    { 'q', "quality", "Q", OPTION_INT, AT(quality), 1, 100,
+      "1 (smallest file) to 100 (best picture); default 50" },
+    { 0, "strip", NULL, OPTION_FLAG, AT(strip), 0, 0, "drop the ICC profile and the EXIF data" },
+    RECURSIVE_ROW("compress the PNG, JPEG and PNM files in folders"),
+    FORCE_ROW,
+    THREADS_ROW,
+    LIMIT_ROWS,
+    QUIET_ROW(0),
+    VERBOSE_ROW,
+    HELP_ROW,
+    END_ROW,
+};
+
+static const option decompress_options[] = {
+    { 'o', "output", "FILE|DIR", OPTION_TEXT, AT(output), 0, 0,
+      "where to write: a file, - for standard output, or a folder\n"
+      "(for several files; folders given with -r are mirrored)" },
+    { 0, "format", "png|pnm|pgm|ppm|pam", OPTION_CHOICE, AT(format), 0, 0,
+      "kind of picture; default: by the extension of -o, else png" },
+    MODEL_ROW,
+    RECURSIVE_ROW("decompress the .vqz files in folders"),
+    FORCE_ROW,
+    THREADS_ROW,
+    LIMIT_ROWS,
+    QUIET_ROW('q'),
+    VERBOSE_ROW,
+    HELP_ROW,
+    END_ROW,
+};
+
+static const option info_options[] = {
+    { 0, "json", NULL, OPTION_FLAG, AT(json), 0, 0, "one JSON object a file, each on one line" },
+    LIMIT_ROWS,
+    QUIET_ROW('q'),
+    VERBOSE_ROW,
+    HELP_ROW,
+    END_ROW,
+};
+
+static const option eval_options[] = {
+    MODEL_ROW,
+    { 'q', "quality", "Q,...", OPTION_QUALITIES, AT(qualities), 0, 0,
+      "qualities to measure at; default 50" },
+    { 0, "csv", "FILE", OPTION_TEXT, AT(csv), 0, 0, "also write the figures as CSV; - is allowed" },
+    FORCE_ROW,
+    THREADS_ROW,
+    LIMIT_ROWS,
+    QUIET_ROW(0),
+    VERBOSE_ROW,
+    HELP_ROW,
+    END_ROW,
+};
+
+#define TRAIN_REAL(name, value, field, min, max, help)                                             \
+    { 0, name, value, OPTION_REAL, AT(train.field), min, max, help }
+#define TRAIN_INT(name, value, field, min, max, help)                                              \
+    { 0, name, value, OPTION_INT, AT(train.field), min, max, help }
+#define TRAIN_FLAG(name, field, help)                                                              \
+    { 0, name, NULL, OPTION_FLAG, AT(train.field), 0, 0, help }
+
+static const option train_option_table[] = {
+    { 'o', "output", "MODEL.vqm", OPTION_TEXT, AT(output), 0, 0,
+      "the model to write; a log (.csv) and a checkpoint (.ckpt)\n"
+      "are kept beside it" },
+    { 0, "preset", "classic|photo", OPTION_CHOICE, AT(train.preset), 0, 0,
+      "classic: the VQ-VAE of the literature, one codebook;\n"
+      "photo: product planes at several qualities" },
+    { 0, "time", "TIME", OPTION_DURATION, AT(train.seconds), 0, 1e8,
+      "how long to train: 45s, 20m, 2h" },
+    { 0, "steps", "N", OPTION_COUNT, AT(train.steps), 0, 0, "train for so many steps instead" },
+    TRAIN_INT("batch", "N", batch, 1, 4096, "crops a step"),
+    TRAIN_INT("crop", "N", crop, 16, 4096, "side of a crop in pixels"),
+    TRAIN_REAL("lr", "RATE", learning_rate, 1e-8, 1, "peak learning rate"),
+    { 0, "seed", "N", OPTION_COUNT, AT(train.seed), 0, 0, "seed of everything random" },
+    TRAIN_REAL("holdout", "FRACTION", holdout, 0, 0.9,
+               "part of the pictures kept for measuring; default 0.05"),
+    TRAIN_FLAG("resume", resume, "continue from the checkpoint beside the model"),
+    { 0, "init", "MODEL", OPTION_TEXT, AT(train.init), 0, 0,
+      "start from this model's weights (fine-tuning)" },
+    TRAIN_REAL("beta", "X", beta, 0, 1000, "weight of the commitment loss; default 0.25"),
+    TRAIN_REAL("lambda", "X", lambda, 0, 1e6,
+               "scales the weight of the rate; larger: smaller files"),
+    { 0, "codebook", "ema|loss", OPTION_CHOICE, AT(train.codebook), 0, 0,
+      "how codebooks learn: moving averages or their own loss" },
+    TRAIN_INT("codes", "K", codes, 2, 4096, "codebook entries (classic); default 512"),
+    TRAIN_INT("latent-channels", "D", latent_channels, 1, 256,
+              "size of an entry (classic); default 64"),
+    TRAIN_INT("channels", "N", channels, 1, 4,
+              "1 gray, 3 RGB, 4 RGB and alpha; default: 1 when every\n"
+              "picture is gray, else 3"),
+    { 0, "background", "RRGGBB", OPTION_COLOUR, AT(train.background), 0, 0,
+      "colour under transparent pixels" },
+    { 0, "precision", "auto|float32|bfloat16", OPTION_CHOICE, AT(train.precision), 0, 0,
+      "arithmetic of the convolutions" },
+    TRAIN_REAL("min-scale", "X", min_scale, 0.05, 1,
+               "pictures are shrunk at random down to this factor"),
+    TRAIN_FLAG("no-flip", no_flip, "no mirrored crops (writing, maps)"),
+    { 0, "name", "TEXT", OPTION_TEXT, AT(train.name), 0, 0, "name of the corpus for the card" },
+    { 0, "license", "TEXT", OPTION_TEXT, AT(train.license), 0, 0, "licence note for the card" },
+    { 0, "memory", "N", OPTION_BYTES, AT(train.memory_budget), 0, 0,
+      "bytes of decoded pictures to hold; default 4G" },
+    { 0, "checkpoint", "TIME", OPTION_DURATION, AT(train.checkpoint_seconds), 0, 1e8,
+      "time between checkpoints; default 2m" },
+    FORCE_ROW,
+    THREADS_ROW,
+    QUIET_ROW('q'),
+    VERBOSE_ROW,
+    HELP_ROW,
+    END_ROW,
+};
+
+const command commands[] = {
+    { "compress", "PICTURE...", "no picture given; name some, or - for standard input",
+      "compress PNG, JPEG and PNM pictures to .vqz",
+      "a.png becomes a.vqz beside it; sources are kept.  - is standard input or output.\n",
+      compress_options, run_compress },
+    { "decompress", "FILE.vqz...", "no file given; name some, or - for standard input",
+      "turn .vqz files back into pictures",
+      "a.vqz becomes a.png beside it; sources are kept.  - is standard input or output.\n"
+      "The model is found by its hash: -m, the built-in one, then every .vqm in the search\n"
+      "path (VQZ_MODEL_PATH, then vqz/models in the XDG data folders) and beside the file.\n",
+      decompress_options, run_decompress },
+    { "info", "FILE...", "no file given; name a .vqz or a .vqm, or - for standard input",
+      "show what a .vqz file or a .vqm model holds", "", info_options, run_info },
+    { "eval", "PICTURE|FOLDER...", "no picture given; name pictures or folders of them",
+      "measure a model: size, PSNR, MS-SSIM and time on pictures",
+      "Every picture is encoded and decoded in memory, without ICC and EXIF.  PSNR and MS-SSIM\n"
+      "are those of the gray or RGB samples; alpha, which is lossless, counts for the size only.\n",
+      eval_options, run_eval },
+    { "train", "CORPUS... -o MODEL.vqm", "no corpus given; name folders of pictures",
+      "train a model on your own pictures",
+      "Folders are read recursively (PNG, JPEG, PNM).\n"
+      "Options left out take the value that suits the preset.\n",
+      train_option_table, run_train },
+    { NULL, NULL, NULL, NULL, NULL, NULL, NULL },
+};
