@@ -1,0 +1,206 @@
+/*
+ * corpus_crop.c - random crops of the training pictures.
+ *
+ * Shrinking is an exact area average.  With a window of W x W pixels shrunk to S x S, count lengths
+ * in S-ths of a source pixel: an output pixel is W long and a source pixel S, so all overlaps are
+ * integers, those of one output pixel sum to W, and nothing is rounded before the last division.
+ */
+#include "trainer/corpus_internal.h"
+
+#include <assert.h>
+#include <math.h>
+#include <string.h>
+
+enum {
+    MAX_SHRINK = 16,  /* a window is at most this many crops wide */
+    BLOCK_WIDTH = 1024 /* source columns averaged at a time: what the stack buffer holds */
+};
+
+/* A square of side pixels at (x, y) of a picture becomes a crop of size pixels. */
+typedef struct window {
+    const vqz_image *image;
+    size_t x, y, side, size;
+    bool flip;
+} window;
+
+/* A picture with probability proportional to max(area, size * size). */
+static const vqz_image *choose_picture(const corpus *c, random_state *random, size_t size) {
+    uint64_t least = (uint64_t)size * size;
+    size_t count = c->stats.pictures, small = 0, end = count;
+    while (small < end) { /* number of pictures that count as one crop */
+        size_t middle = small + (end - small) / 2;
+        uint64_t area = c->area_before[middle + 1] - c->area_before[middle];
+        if (area <= least)
+            small = middle + 1;
+        else
+            end = middle;
+    }
+    uint64_t total = least * small + (c->area_before[count] - c->area_before[small]);
+    uint64_t draw = (uint64_t)((unsigned __int128)random_next(random) * total >> 64);
+    if (draw < least * small)
+        return &c->pictures[c->by_area[draw / least]];
+    draw += c->area_before[small] - least * small;
+    size_t first = small;
+    end = count; /* the last picture whose area_before is not above draw */
+    while (end - first > 1) {
+        size_t middle = first + (end - first) / 2;
+        if (c->area_before[middle] <= draw)
+            first = middle;
+        else
+            end = middle;
+    }
+    return &c->pictures[c->by_area[first]];
+}
+
+static window choose_window(const corpus *c, random_state *random, const crop_options *o) {
+    window w = {.size = (size_t)o->size};
+    w.image = choose_picture(c, random, w.size);
+    size_t shorter = VQZI_MIN(w.image->width, w.image->height);
+    double least = o->min_scale > 0 ? VQZI_MIN((double)o->min_scale, 1.0) : 1.0;
+    double scale = least + (1.0 - least) * (double)random_uniform(random);
+    double wanted = VQZI_MIN(ceil((double)w.size / scale), (double)MAX_SHRINK * (double)w.size);
+    w.side = VQZI_MAX(w.size, VQZI_MIN((size_t)wanted, shorter));
+    if (w.image->width > w.side)
+        w.x = random_below(random, (uint32_t)(w.image->width - w.side + 1));
+    if (w.image->height > w.side)
+        w.y = random_below(random, (uint32_t)(w.image->height - w.side + 1));
+    w.flip = (random_next(random) >> 63 & 1) != 0 && o->flip;
+    return w;
+}
+
+static void mirror_row(uint8_t *row, size_t size, size_t channels) {
+    for (size_t left = 0, right = size - 1; left < right; left++, right--)
+        for (size_t i = 0; i < channels; i++) {
+            uint8_t kept = row[left * channels + i];
+            row[left * channels + i] = row[right * channels + i];
+            row[right * channels + i] = kept;
+        }
+}
+
+/* side == size: pixels as they are, the last row and column repeated where the picture ends. */
+static void copy_window(const window *w, uint8_t *dst) {
+    size_t channels = w->image->channels, row_size = w->size * channels;
+    size_t columns = VQZI_MIN(w->size, w->image->width - w->x);
+    size_t rows = VQZI_MIN(w->size, w->image->height - w->y);
+    for (size_t y = 0; y < w->size; y++) {
+        uint8_t *row = dst + y * row_size;
+        if (y >= rows) {
+            memcpy(row, row - row_size, row_size);
+            continue;
+        }
+        memcpy(row, w->image->pixels + (w->y + y) * w->image->stride + w->x * channels,
+               columns * channels);
+        for (size_t x = columns; x < w->size; x++)
+            memcpy(row + x * channels, row + (x - 1) * channels, channels);
+        if (w->flip)
+            mirror_row(row, w->size, channels);
+    }
+}
+
+/* Source samples that an output sample covers, and how much of the first and the last. */
+typedef struct span {
+    size_t first, last;
+    uint32_t first_weight, last_weight; /* the others weigh size; when first == last, first_weight */
+} span;
+
+static span cover(size_t output, size_t side, size_t size) {
+    size_t begin = output * side, end = begin + side;
+    span s = {.first = begin / size, .last = (end - 1) / size};
+    s.first_weight = (uint32_t)(VQZI_MIN((s.first + 1) * size, end) - begin);
+    s.last_weight = (uint32_t)(end - s.last * size);
+    return s;
+}
+
+static uint32_t weight(const span *s, size_t at, size_t size) {
+    return at == s->first ? s->first_weight : at == s->last ? s->last_weight : (uint32_t)size;
+}
+
+/* sums[i] += weight * row[i]; written so that the product is seen to be 16 x 16 bits. */
+static void add_row(uint32_t *restrict sums, const uint8_t *restrict row, size_t count,
+                    uint16_t factor) {
+    for (size_t i = 0; i < count; i++)
+        sums[i] += (uint32_t)factor * (uint16_t)row[i];
+}
+
+/* The same with colours weighted by their alpha, so that what cannot be seen does not bleed. */
+static void add_row_rgba(uint32_t *restrict sums, const uint8_t *restrict row, size_t count,
+                         uint16_t factor) {
+    for (size_t i = 0; i < count; i += 4) {
+        uint32_t by_alpha = (uint32_t)factor * row[i + 3];
+        for (size_t c = 0; c < 3; c++)
+            sums[i + c] += by_alpha * row[i + c];
+        sums[i + 3] += by_alpha;
+    }
+}
+
+/* One output pixel from column sums that begin at column base. */
+static void finish_pixel(uint8_t *dst, const uint32_t *sums, size_t base, const span *s,
+                         const window *w, double scale) {
+    size_t channels = w->image->channels;
+    uint64_t total[4] = {0};
+    for (size_t x = s->first; x <= s->last; x++) {
+        const uint32_t *column = sums + (x - base) * channels;
+        uint32_t factor = weight(s, x, w->size);
+        for (size_t c = 0; c < channels; c++)
+            total[c] += (uint64_t)factor * column[c];
+    }
+    if (channels == 4) {
+        for (size_t c = 0; c < 3; c++)
+            dst[c] = total[3] == 0 ? 0 : (uint8_t)((total[c] + total[3] / 2) / total[3]);
+        dst[3] = (uint8_t)((double)total[3] * scale + 0.5);
+        return;
+    }
+    for (size_t c = 0; c < channels; c++)
+        dst[c] = (uint8_t)((double)total[c] * scale + 0.5);
+}
+
+/* side > size; the window lies inside the picture. */
+static void shrink_window(const window *w, uint8_t *dst) {
+    /* At most 255 * 255 * side a sum; side is below 65536, so 32 bits hold it. */
+    uint32_t sums[BLOCK_WIDTH * 4];
+    size_t channels = w->image->channels, stride = w->image->stride;
+    double scale = 1.0 / ((double)w->side * (double)w->side);
+    /* Output columns whose source columns, two of them in part, fit the buffer. */
+    size_t block = (size_t)(BLOCK_WIDTH - 2) * w->size / w->side;
+    for (size_t y = 0; y < w->size; y++) {
+        span rows = cover(y, w->side, w->size);
+        for (size_t x = 0; x < w->size; x += block) {
+            size_t end = VQZI_MIN(x + block, w->size);
+            size_t base = cover(x, w->side, w->size).first;
+            size_t count = (cover(end - 1, w->side, w->size).last - base + 1) * channels;
+            const uint8_t *src = w->image->pixels + w->y * stride + (w->x + base) * channels;
+            memset(sums, 0, count * sizeof sums[0]);
+            for (size_t row = rows.first; row <= rows.last; row++) {
+                uint16_t factor = (uint16_t)weight(&rows, row, w->size);
+                if (channels == 4)
+                    add_row_rgba(sums, src + row * stride, count, factor);
+                else
+                    add_row(sums, src + row * stride, count, factor);
+            }
+            for (size_t i = x; i < end; i++) {
+                span columns = cover(i, w->side, w->size);
+                size_t column = w->flip ? w->size - 1 - i : i;
+                finish_pixel(dst + (y * w->size + column) * channels, sums, base, &columns, w,
+                             scale);
+            }
+        }
+    }
+}
+
+void corpus_crops(const corpus *c, random_state *random, const crop_options *options, int count,
+                  int threads, uint8_t *pixels) {
+    assert(options->size > 0 && options->size <= 65535 && count >= 0);
+    size_t crop_bytes = (size_t)options->size * (size_t)options->size * (size_t)c->stats.channels;
+    /* One draw from the caller's generator a batch; crop i takes its own from (draw, i). */
+    uint64_t seed = random_next(random);
+#pragma omp parallel for schedule(dynamic, 1) num_threads(threads < 1 ? 1 : threads)
+    for (int i = 0; i < count; i++) {
+        random_state own;
+        random_seed(&own, seed + (uint64_t)i * 0xD1342543DE82EF95u);
+        window w = choose_window(c, &own, options);
+        if (w.side == w.size)
+            copy_window(&w, pixels + (size_t)i * crop_bytes);
+        else
+            shrink_window(&w, pixels + (size_t)i * crop_bytes);
+    }
+}
