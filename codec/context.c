@@ -1,0 +1,105 @@
+/*
+ * context.c - contexts (threads, instruction set, limits) and the planning that both directions share.
+ */
+#include "codec/internal.h"
+
+#include <stdlib.h>
+
+#ifdef _OPENMP
+#include <omp.h>
+#endif
+
+enum { MAX_THREADS = 256 };
+
+void vqz_context_options_init(vqz_context_options *options) {
+    options->threads = 0;
+    options->cpu = VQZ_CPU_BEST;
+    vqz_limits_init(&options->limits);
+}
+
+vqz_status vqz_context_create(vqz_context **out, const vqz_context_options *options,
+                              vqz_diag *diag) {
+    vqz_context_options defaults;
+    if (!options) {
+        vqz_context_options_init(&defaults);
+        options = &defaults;
+    }
+    if (options->threads < 0 || options->threads > MAX_THREADS)
+        return vqzi_fail(diag, VQZ_ERROR_ARGUMENT,
+                         "%d threads asked for; use 1 to %d, or 0 for one a processor",
+                         options->threads, MAX_THREADS);
+    if (options->cpu != VQZ_CPU_BEST && options->cpu != VQZ_CPU_SCALAR &&
+        options->cpu != VQZ_CPU_AVX2)
+        return vqzi_fail(diag, VQZ_ERROR_ARGUMENT, "unknown instruction set %d in the options",
+                         (int)options->cpu);
+    vqz_context *context = calloc(1, sizeof *context);
+    if (!context)
+        return vqzi_fail(diag, VQZ_ERROR_MEMORY, "out of memory for a context");
+    context->options = *options;
+    context->threads = options->threads;
+#ifdef _OPENMP
+    if (context->threads == 0)
+        context->threads = VQZI_MIN(omp_get_num_procs(), MAX_THREADS);
+#endif
+    context->threads = VQZI_MAX(context->threads, 1);
+    context->work_tile = VQZI_WORK_TILE;
+    vqzi_kernels_init(&context->kernels, options->cpu);
+    *out = context;
+    return VQZ_OK;
+}
+
+void vqz_context_free(vqz_context *context) {
+    free(context);
+}
+
+void vqzi_context_set_work_tile(vqz_context *context, uint32_t pixels) {
+    context->work_tile = pixels;
+}
+
+vqz_status vqzi_check_picture(const vqz_context *context, const vqz_image *image, vqz_diag *diag) {
+    uint64_t max_pixels = context->options.limits.max_pixels;
+    if (image->width < 1 || image->width > 65535 || image->height < 1 || image->height > 65535)
+        return vqzi_fail(diag, VQZ_ERROR_ARGUMENT,
+                         "a picture of %u x %u pixels; both sides must be 1 to 65535", image->width,
+                         image->height);
+    if (image->channels < 1 || image->channels > 4)
+        return vqzi_fail(diag, VQZ_ERROR_ARGUMENT,
+                         "a picture of %u channels; 1 (gray) to 4 (RGBA) are possible",
+                         image->channels);
+    if (!image->pixels || image->stride < (size_t)image->width * image->channels)
+        return vqzi_fail(diag, VQZ_ERROR_ARGUMENT,
+                         "the picture has no pixels or a stride of %zu bytes; a row takes %zu",
+                         image->stride, (size_t)image->width * image->channels);
+    if ((uint64_t)image->width * image->height > max_pixels)
+        return vqzi_fail(diag, VQZ_ERROR_LIMIT,
+                         "%u x %u pixels exceed the limit of %llu pixels; raise max_pixels",
+                         image->width, image->height, (unsigned long long)max_pixels);
+    return VQZ_OK;
+}
+
+vqz_status vqzi_job_plan(vqzi_job *job, const vqz_context *context, const vqz_model *model,
+                         const vqzi_prepared_net *net, uint32_t width, uint32_t height,
+                         uint64_t other, vqz_diag *diag) {
+    uint32_t stride = model->model.stride;
+    bool analysis = net == &model->analysis;
+    uint64_t limit = context->options.limits.max_memory, total;
+
+    job->columns = (width + stride - 1) / stride;
+    job->rows = (height + stride - 1) / stride;
+    job->tile_rows = VQZI_TILE / stride;
+    for (job->work = context->work_tile;; job->work /= 2) {
+        if (analysis)
+            vqzi_net_plan_make(&job->plan, net, job->columns * stride, job->rows * stride,
+                               job->work / stride);
+        else
+            vqzi_net_plan_make(&job->plan, net, job->columns, job->rows, job->work);
+        total = vqzi_add_sizes(job->plan.memory, other);
+        if (total <= limit)
+            return VQZ_OK;
+        if (job->work == VQZI_MIN_WORK_TILE)
+            return vqzi_fail(diag, VQZ_ERROR_LIMIT,
+                             "%u x %u pixels need %llu bytes of work memory with this model; the "
+                             "limit is %llu, raise max_memory",
+                             width, height, (unsigned long long)total, (unsigned long long)limit);
+    }
+}

@@ -1,0 +1,59 @@
+/*
+ * internal.h - the opaque types of vqz.h, and what the encoder and the decoder share.
+ */
+#ifndef VQZI_INTERNAL_H
+#define VQZI_INTERNAL_H
+
+#include "codec/net.h"
+#include "format/container.h"
+
+/* Pixels along each side of a work tile.  Larger tiles recompute less halo, smaller ones stay in
+   cache; the result is the same for every power of two up to VQZI_TILE. */
+enum { VQZI_WORK_TILE = 512, VQZI_MIN_WORK_TILE = VQZI_MAX_STRIDE };
+
+/* Metadata blocks beyond this are refused: no profile or camera block comes near. */
+enum { VQZI_MAX_METADATA = 1 << 26 };
+
+struct vqz_model {
+    vqzi_model model;
+    vqzi_prepared_net analysis, synthesis;
+};
+
+struct vqz_context {
+    vqz_context_options options;
+    vqzi_kernels kernels;
+    int threads;
+    uint32_t work_tile;
+};
+
+/* Overrides the size of the work tiles: a power of two, VQZI_MIN_WORK_TILE..VQZI_TILE.  For tests. */
+void vqzi_context_set_work_tile(vqz_context *context, uint32_t pixels);
+
+/* Whether a picture is acceptable to the interface and the limits. */
+VQZ_MUST_CHECK vqz_status vqzi_check_picture(const vqz_context *context, const vqz_image *image,
+                                             vqz_diag *diag);
+
+/* How a picture of this size runs through one network of a model: padded latent size, and the work
+   tile (shrunk until the network fits the memory limit together with `other` bytes). */
+typedef struct vqzi_job {
+    uint32_t columns, rows; /* of the latent */
+    uint32_t work;          /* pixels of a work tile */
+    uint32_t tile_rows;     /* latent rows, and columns, of a container tile */
+    vqzi_net_plan plan;
+} vqzi_job;
+VQZ_MUST_CHECK vqz_status vqzi_job_plan(vqzi_job *job, const vqz_context *context,
+                                        const vqz_model *model, const vqzi_prepared_net *net,
+                                        uint32_t width, uint32_t height, uint64_t other,
+                                        vqz_diag *diag);
+
+/* Saturating sum and product for memory estimates. */
+static inline uint64_t vqzi_add_sizes(uint64_t a, uint64_t b) {
+    uint64_t sum;
+    return __builtin_add_overflow(a, b, &sum) ? UINT64_MAX : sum;
+}
+static inline uint64_t vqzi_mul_sizes(uint64_t a, uint64_t b) {
+    uint64_t product;
+    return __builtin_mul_overflow(a, b, &product) ? UINT64_MAX : product;
+}
+
+#endif

@@ -1,0 +1,69 @@
+/*
+ * model.c - the opaque vqz_model: a parsed model with its weights packed for the kernels, once.
+ * Nothing in it changes after loading, so that threads share it freely.
+ */
+#include "codec/internal.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+vqz_status vqz_model_load(vqz_model **out, const void *data, size_t size, const vqz_limits *limits,
+                          vqz_diag *diag) {
+    vqz_model *model = calloc(1, sizeof *model);
+    if (!model)
+        return vqzi_fail(diag, VQZ_ERROR_MEMORY, "out of memory for a model");
+    vqz_status status = vqzi_model_parse(&model->model, data, size, limits, diag);
+    if (status != VQZ_OK) {
+        free(model);
+        return status;
+    }
+    status = vqzi_net_prepare(&model->analysis, &model->model.analysis);
+    if (status == VQZ_OK)
+        status = vqzi_net_prepare(&model->synthesis, &model->model.synthesis);
+    if (status != VQZ_OK) {
+        vqz_model_free(model);
+        return vqzi_fail(diag, status, "out of memory while preparing the model");
+    }
+    *out = model;
+    return VQZ_OK;
+}
+
+void vqz_model_free(vqz_model *model) {
+    if (!model)
+        return;
+    vqzi_net_unprepare(&model->analysis);
+    vqzi_net_unprepare(&model->synthesis);
+    vqzi_model_clear(&model->model);
+    free(model);
+}
+
+static uint64_t net_parameters(const vqzi_net *net) {
+    uint64_t total = 0;
+    for (uint32_t i = 0; i < net->op_count; i++) {
+        const vqzi_op *op = &net->ops[i];
+        if (op->kind == VQZI_CONV)
+            total += (uint64_t)op->channels *
+                     ((uint64_t)op->kernel * op->kernel * vqzi_net_channels(net, op->src) +
+                      op->bias_sets);
+    }
+    return total;
+}
+
+void vqz_model_get_info(const vqz_model *model, vqz_model_info *info) {
+    const vqzi_model *m = &model->model;
+    uint64_t area = (uint64_t)m->stride * m->stride;
+
+    memset(info, 0, sizeof *info);
+    memcpy(info->hash, m->hash, sizeof info->hash);
+    info->channels = m->channels;
+    info->stride = m->stride;
+    info->latent_channels = m->latent_channels;
+    info->planes = m->plane_count;
+    info->levels = m->levels;
+    info->parameters = net_parameters(&m->analysis) + net_parameters(&m->synthesis);
+    for (uint32_t p = 0; p < m->plane_count; p++)
+        info->parameters += (uint64_t)m->planes[p].books * m->planes[p].codes * m->planes[p].dims;
+    info->analysis_macs = vqzi_net_macs_per_input_position_x1000(&m->analysis) / 1000;
+    info->synthesis_macs = vqzi_net_macs_per_input_position_x1000(&m->synthesis) / 1000 / area;
+    info->card = m->card ? m->card : "";
+}
