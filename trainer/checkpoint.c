@@ -1,0 +1,138 @@
+/*
+ * checkpoint.c - a run on disk, so that a kill costs at most one interval.
+ *
+ * Layout, in the byte order of the machine (a checkpoint is continued where it was made):
+ *   "VQZCKPT1", fingerprint (512), run_state, optimiser scalars, parameters, m, v, quantiser state,
+ *   epoch counts, CRC-32 of all before.
+ */
+#include "format/container.h"
+#include "trainer/trainer.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+static const char MAGIC[8] = {'V', 'Q', 'Z', 'C', 'K', 'P', 'T', '1'};
+
+static bool write_all(int fd, const uint8_t *data, size_t size) {
+    while (size > 0) {
+        ssize_t written = write(fd, data, size);
+        if (written < 0 && errno == EINTR)
+            continue;
+        if (written <= 0)
+            return false;
+        data += written;
+        size -= (size_t)written;
+    }
+    return true;
+}
+
+vqz_status save_file(const char *path, const byte_span *spans, size_t count, vqz_diag *diag) {
+    size_t length = strlen(path) + 5;
+    char *temporary = malloc(length);
+    if (!temporary)
+        return vqzi_fail(diag, VQZ_ERROR_MEMORY, "out of memory");
+    /* A fixed name, so that what a killed run leaves is overwritten by the next. */
+    snprintf(temporary, length, "%s.tmp", path);
+    int fd = open(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+    bool ok = fd >= 0;
+    for (size_t i = 0; i < count && ok; i++)
+        ok = write_all(fd, spans[i].data, spans[i].size);
+    ok = ok && fsync(fd) == 0;
+    int error = errno;
+    if (fd >= 0 && close(fd) != 0 && ok) {
+        error = errno;
+        ok = false;
+    }
+    if (ok && rename(temporary, path) != 0) {
+        error = errno;
+        ok = false;
+    }
+    if (!ok && fd >= 0)
+        unlink(temporary);
+    free(temporary);
+    return ok ? VQZ_OK
+              : vqzi_fail(diag, VQZ_ERROR_IO, "%s: cannot write: %s", path, strerror(error));
+}
+
+enum { SPANS = 10 };
+
+/* The parts of a checkpoint as they lie in memory; the same list serves both directions. */
+static size_t checkpoint_spans(trainer *t, double scalars[3], byte_span *spans) {
+    void *state;
+    size_t state_size, floats = t->parameter_count * sizeof(float), n = 0;
+    quantiser_state(t->quantiser, &state, &state_size);
+    spans[n++] = (byte_span){t->fingerprint, sizeof t->fingerprint};
+    spans[n++] = (byte_span){&t->run, sizeof t->run};
+    spans[n++] = (byte_span){scalars, 3 * sizeof *scalars};
+    spans[n++] = (byte_span){t->parameters, floats};
+    spans[n++] = (byte_span){t->optimiser.m, floats};
+    spans[n++] = (byte_span){t->optimiser.v, floats};
+    spans[n++] = (byte_span){state, state_size};
+    spans[n++] = (byte_span){t->epoch_counts, t->epoch_count_size * sizeof *t->epoch_counts};
+    return n;
+}
+
+vqz_status checkpoint_save(trainer *t, const char *path, vqz_diag *diag) {
+    double scalars[3] = {t->optimiser.steps, t->optimiser.average_norm, t->optimiser.gated};
+    byte_span spans[SPANS] = {{MAGIC, sizeof MAGIC}};
+    size_t count = 1 + checkpoint_spans(t, scalars, spans + 1);
+    uint32_t crc = 0;
+    for (size_t i = 0; i < count; i++)
+        crc = vqzi_crc32(crc, spans[i].data, spans[i].size);
+    spans[count++] = (byte_span){&crc, sizeof crc};
+    return save_file(path, spans, count, diag);
+}
+
+vqz_status checkpoint_load(trainer *t, const char *path, vqz_diag *diag) {
+    FILE *file = fopen(path, "rb");
+    if (!file)
+        return vqzi_fail(diag, VQZ_ERROR_IO, "%s: %s; run without --resume to start anew", path,
+                         strerror(errno));
+    double scalars[3];
+    byte_span spans[SPANS];
+    size_t count = checkpoint_spans(t, scalars, spans), size = sizeof MAGIC + sizeof(uint32_t);
+    for (size_t i = 0; i < count; i++)
+        size += spans[i].size;
+    vqz_status status = VQZ_OK;
+    struct stat info;
+    uint8_t *bytes = malloc(size);
+    if (!bytes)
+        status = vqzi_fail(diag, VQZ_ERROR_MEMORY, "out of memory for the checkpoint");
+    else if (fstat(fileno(file), &info) != 0 || fread(bytes, 1, sizeof MAGIC, file) != sizeof MAGIC ||
+             memcmp(bytes, MAGIC, sizeof MAGIC) != 0)
+        status = vqzi_fail(diag, VQZ_ERROR_FORMAT, "%s: not a checkpoint of this program", path);
+    else if (fread(bytes + sizeof MAGIC, 1, sizeof t->fingerprint, file) != sizeof t->fingerprint ||
+             memcmp(bytes + sizeof MAGIC, t->fingerprint, sizeof t->fingerprint) != 0)
+        status = vqzi_fail(diag, VQZ_ERROR_ARGUMENT,
+                           "%s: made with other settings or another corpus (%.200s); give the same "
+                           "ones to resume, or run without --resume",
+                           path, (const char *)bytes + sizeof MAGIC);
+    else if ((uint64_t)info.st_size != size ||
+             fread(bytes + sizeof MAGIC + sizeof t->fingerprint, 1,
+                   size - sizeof MAGIC - sizeof t->fingerprint,
+                   file) != size - sizeof MAGIC - sizeof t->fingerprint)
+        status = vqzi_fail(diag, VQZ_ERROR_CORRUPT, "%s: the checkpoint has the wrong size", path);
+    if (status == VQZ_OK) {
+        uint32_t crc;
+        memcpy(&crc, bytes + size - sizeof crc, sizeof crc);
+        if (crc != vqzi_crc32(0, bytes, size - sizeof crc))
+            status = vqzi_fail(diag, VQZ_ERROR_CORRUPT, "%s: the checkpoint is damaged", path);
+    }
+    if (status == VQZ_OK) {
+        const uint8_t *at = bytes + sizeof MAGIC;
+        for (size_t i = 0; i < count; i++) {
+            memcpy((void *)(uintptr_t)spans[i].data, at, spans[i].size);
+            at += spans[i].size;
+        }
+        t->optimiser.steps = scalars[0];
+        t->optimiser.average_norm = scalars[1];
+        t->optimiser.gated = scalars[2];
+    }
+    free(bytes);
+    fclose(file);
+    return status;
+}

@@ -1,0 +1,110 @@
+/*
+ * quantiser.h - the vector quantiser in training: index planes over latents, with learned codebooks.
+ *
+ * A latent z (D channels) is divided by per-level steps; plane p sees its channels of the residual
+ * that earlier planes left, r, and picks the code
+ *
+ *     k = argmin_k ||r - s e_k||^2 + lambda * bits_k            (s: steps of the level)
+ *
+ * where bits_k = -log2 of the code's smoothed frequency (entropy-constrained VQ, Chou et al. 1989;
+ * lambda = 0 gives the plain VQ-VAE).  Codebooks follow their vectors either by exponential moving
+ * averages with Laplace smoothing, divided by 1 - decay^t so that they start unbiased (van den Oord et
+ * al. 2017, appendix A.1, as in Sonnet), or by gradient of the codebook loss ||sg[r] - s e_k||^2.
+ * The gradient of the reconstruction passes straight through; the encoder is pulled to its codes by
+ * the commitment loss, and to cheap latents by a logistic model of each scaled channel.
+ *
+ * Codebooks, EMA state and usage are kept per level ("book").
+ */
+#ifndef TRAINER_QUANTISER_H
+#define TRAINER_QUANTISER_H
+
+#include "trainer/backend.h"
+#include "trainer/preset.h"
+#include "trainer/random.h"
+
+typedef struct quantiser quantiser;
+
+VQZ_MUST_CHECK vqz_status quantiser_create(quantiser **q, const model_spec *spec, backend *b,
+                                           size_t max_positions, vqz_diag *diag);
+void quantiser_free(quantiser *q);
+
+/* Learned parameters, a segment of the trainer's flat array: log steps (L, D), log scales of the
+   logistic models in steps (L, D), codebooks (plane: L, K, d) in steps. */
+size_t quantiser_parameter_count(const quantiser *q);
+void quantiser_bind(quantiser *q, float *parameters);
+/* Sets steps from the lambdas (uniform quantisation at high rate: step = 2.94 sqrt(lambda); 1 when
+   lambda is 0), scales from the deviations of the latents (NULL: 1), codebooks uniform in
+   +-sqrt(3 / K), as Sonnet does. */
+void quantiser_init(quantiser *q, const float *lambdas, const float *deviations,
+                    random_state *random);
+/* State that is not learned by gradient (EMA, usage), for checkpoints. */
+void quantiser_state(const quantiser *q, void **state, size_t *size);
+
+/* ---- scalar phase: noise for the rate, rounding for the distortion ---- */
+
+/* latent, quantised: (positions, D), position n belongs to level levels[n / per_sample].
+   quantised = step * round(latent / step).  Returns the bits of all positions under the logistic
+   models at latent / step + uniform noise, and prepares quantiser_rate_backward. */
+double quantiser_scalar_forward(quantiser *q, const float *latent, size_t positions,
+                                size_t per_sample, const int *levels, random_state *random,
+                                float *quantised);
+
+/* ---- hard phase ---- */
+
+/* indices: (planes, positions).  quantised = sum over planes of s e_k.  Uses lambdas (L). */
+VQZ_MUST_CHECK vqz_status quantiser_assign(quantiser *q, const float *latent, size_t positions,
+                                           size_t per_sample, const int *levels,
+                                           const float *lambdas, uint16_t *indices,
+                                           float *quantised);
+/* Bits of the first `count` codes of each plane, by their frequencies (order 0): bits (L) is added to.
+   indices: (planes, positions). */
+void quantiser_code_bits(const quantiser *q, const uint16_t *indices, size_t positions,
+                         size_t count, size_t per_sample, const int *levels, double *bits);
+/* Bits of the quantised values under the logistic models; prepares quantiser_rate_backward. */
+double quantiser_hard_rate(quantiser *q, const float *quantised, size_t positions,
+                           size_t per_sample, const int *levels);
+
+/* ---- gradients ---- */
+
+/* Adds weight[sample] * d bits / d latent to grad_latent (positions, D), and the same for log steps
+   and log scales to grad_parameters.  With grad_quantised (positions, D; scalar phase) the distortion's
+   gradient reaches the log steps too: d quantised / d log step = step * (round(y) - y). */
+void quantiser_rate_backward(quantiser *q, const float *latent, size_t positions, size_t per_sample,
+                             const int *levels, const float *weights, const float *grad_quantised,
+                             float *grad_latent, float *grad_parameters);
+/* sum over elements of (latent - quantised)^2 * weights[sample]; grad_latent += beta * its gradient:
+   the commitment loss. */
+double quantiser_commitment(const float *latent, const float *quantised, size_t positions,
+                            size_t per_sample, int channels, const float *weights, float beta,
+                            float *grad_latent);
+/* Gradient of scale * sum ||sg[r] - s e_k||^2 over the codebooks, added to grad_parameters. */
+void quantiser_codebook_backward(const quantiser *q, const uint16_t *indices, size_t positions,
+                                 size_t per_sample, const int *levels, float scale,
+                                 float *grad_parameters);
+
+/* ---- codebook upkeep: called after a step that was accepted ---- */
+
+/* Counts usage, and with ema moves the codebooks; refreshes bits. */
+void quantiser_update(quantiser *q, const uint16_t *indices, size_t positions, size_t per_sample,
+                      const int *levels, bool ema);
+/* Replaces codes that were used less than `threshold` times since the last call by residuals of
+   random positions of the last assignment; returns how many.  EMA sums and counts restart too. */
+size_t quantiser_restart_dead(quantiser *q, size_t positions, size_t per_sample, const int *levels,
+                              uint64_t threshold, random_state *random);
+/* Codebooks from the latents of one level: the most frequent integer vectors, then random ones, then
+   Lloyd iterations with the level's lambda.  Uniform books are left alone. */
+VQZ_MUST_CHECK vqz_status quantiser_init_books(quantiser *q, const float *latent, size_t positions,
+                                               int level, const float *lambdas,
+                                               random_state *random);
+/* Orders the codes: by value where a plane is ordered, else by falling frequency. */
+void quantiser_sort(quantiser *q);
+
+/* ---- access, for measuring and export ---- */
+const float *quantiser_steps_log(const quantiser *q, int level);            /* (D) */
+const float *quantiser_book(const quantiser *q, int plane, int level);      /* (K, d) in steps */
+float *quantiser_book_mutable(quantiser *q, int plane, int level);
+const float *quantiser_bits(const quantiser *q, int plane, int level);      /* (K) */
+/* Rebuilds bits and EMA state from code costs (fine-tuning a stored model). */
+void quantiser_set_bits(quantiser *q, int plane, int level, const float *bits);
+
+#endif

@@ -1,0 +1,108 @@
+/*
+ * trainer.h - the state of a training run, shared by the loop (train.c), measuring (measure.c),
+ * checkpoints (checkpoint.c) and the exporter (export.c).
+ */
+#ifndef TRAINER_TRAINER_H
+#define TRAINER_TRAINER_H
+
+#include "trainer/optimiser.h"
+#include "trainer/preset.h"
+#include "trainer/quantiser.h"
+#include "trainer/train.h"
+
+/* What a run knows about itself beside its parameters; plain data, saved in checkpoints. */
+typedef struct run_state {
+    uint64_t step, skipped, restarted;
+    uint64_t pixels;  /* trained on so far */
+    double seconds;   /* spent training, without loading, measuring and export */
+    uint64_t log_size; /* of the CSV file */
+    random_state random;
+    uint32_t hard;    /* codebooks are in use */
+    double level_error[VQZI_MAX_LEVELS]; /* running MSE a level */
+    double epoch_usage, epoch_perplexity; /* of the last whole epoch */
+    uint64_t epoch_pixels;
+} run_state;
+
+/* Loss parts of a step or averaged over steps; errors are of pixels in [-1, 1]. */
+typedef struct loss_parts {
+    double total, reconstruction, commitment, codebook, rate_bpp, norm;
+} loss_parts;
+
+typedef struct trainer {
+    train_options options;
+    model_spec spec;
+    train_settings settings;
+    double variance; /* of the training pixels: the classic loss is divided by it */
+    char fingerprint[512]; /* what must agree for a checkpoint to be resumed */
+    corpus *corpus;
+    corpus_stats corpus_stats;
+    backend *backend;
+    network *analysis, *synthesis;
+    quantiser *quantiser;
+    optimiser optimiser;
+    run_state run;
+
+    /* Flat parameters: analysis, synthesis, quantiser. */
+    float *parameters, *gradients;
+    size_t parameter_count, synthesis_offset, quantiser_offset;
+
+    /* One batch. */
+    int batch, crop, latent_side;
+    size_t positions, per_sample; /* latent positions of the batch and of one sample */
+    size_t values;                /* pixels x channels of the batch */
+    uint8_t *pixels;              /* (batch, crop, crop, channels) */
+    float *input, *output, *grad_output;                  /* same shape */
+    float *latent, *quantised, *grad_latent, *grad_quantised; /* (positions, D) */
+    uint16_t *indices;                                    /* (planes, positions) */
+    int *levels;                                          /* (batch) */
+    float *weights;                                       /* (batch) */
+    uint64_t *epoch_counts; /* codes chosen in this epoch, planes x levels x codes */
+    size_t epoch_count_size;
+} trainer;
+
+/* Held-out figures of one level. */
+typedef struct level_measure {
+    double psnr;       /* of the mean squared error over all crops, 8-bit pixels */
+    double bpp;        /* order-0 estimate */
+    double usage;      /* share of the codes in use, mean over planes */
+    double perplexity; /* 2^entropy of the codes, mean over planes */
+} level_measure;
+
+/* measure.c */
+enum { MEASURE_CROPS = 48 };
+/* Runs the float network on fixed held-out crops (training pictures when none are held out) at every
+   level.  Touches only the batch buffers. */
+VQZ_MUST_CHECK vqz_status measure_holdout(trainer *t, level_measure *measures);
+/* The i-th measuring crop as bytes (crop, crop, channels). */
+void measure_crop(const trainer *t, int index, uint8_t *pixels);
+/* bytes -> network input in [-1, 1). */
+void pixels_to_input(const uint8_t *pixels, size_t count, float *input);
+/* Analysis, hard assignment and synthesis of the batch in t->pixels at t->levels. */
+VQZ_MUST_CHECK vqz_status run_hard(trainer *t);
+/* Adds the codes of the first `positions` of the batch to counts (epoch_count_size). */
+void count_codes(const trainer *t, size_t positions, uint64_t *counts);
+/* Share of codes in use and perplexity of a level, means over the learned planes. */
+void measure_usage(const model_spec *spec, const uint64_t *counts, int level, double *usage,
+                   double *perplexity);
+/* Quality setting of the public interface that stands for a level. */
+int level_quality(const model_spec *spec, int level);
+
+/* checkpoint.c */
+typedef struct byte_span {
+    const void *data;
+    size_t size;
+} byte_span;
+/* Writes the spans to a sibling temporary file, syncs it and renames it over path. */
+VQZ_MUST_CHECK vqz_status save_file(const char *path, const byte_span *spans, size_t count,
+                                    vqz_diag *diag);
+VQZ_MUST_CHECK vqz_status checkpoint_save(trainer *t, const char *path, vqz_diag *diag);
+VQZ_MUST_CHECK vqz_status checkpoint_load(trainer *t, const char *path, vqz_diag *diag);
+
+/* export.c: builds the integer model from the parameters; calibrates ranges on training crops. */
+VQZ_MUST_CHECK vqz_status export_model(trainer *t, vqzi_model *model, vqz_diag *diag);
+/* dictionaries.c: zstd dictionaries for every level and stream, from codes of training crops. */
+VQZ_MUST_CHECK vqz_status train_dictionaries(trainer *t, vqzi_model *model, vqz_diag *diag);
+/* import.c: parameters from an integer model of the same preset. */
+VQZ_MUST_CHECK vqz_status import_model(trainer *t, const void *data, size_t size, vqz_diag *diag);
+
+#endif
