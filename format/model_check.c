@@ -79,7 +79,7 @@ static vqz_status check_conv(const net_context *context, uint32_t index) {
             return INVALID(diag, "%s op %u adds register %u, which has another shape", name, index,
                            op->add);
     }
-    return check_overflow(context, index);
+    return VQZ_OK;
 }
 
 static vqz_status check_shuffle(const net_context *context, uint32_t index) {
@@ -124,7 +124,7 @@ static vqz_status check_op(const net_context *context, uint32_t index) {
     int32_t scale = vqzi_net_register(context->net, index + 1).scale;
     if (scale < context->first || scale > context->last)
         return INVALID(diag, "%s op %u leaves the scales between pixels and latents", name, index);
-    return VQZ_OK;
+    return op->kind == VQZI_CONV ? check_overflow(context, index) : VQZ_OK;
 }
 
 static vqz_status check_net(const net_context *context) {
