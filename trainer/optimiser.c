@@ -24,11 +24,6 @@ void optimiser_clear(optimiser *o) {
     memset(o, 0, sizeof *o);
 }
 
-void optimiser_restart_gate(optimiser *o) {
-    o->average_norm = 0;
-    o->gated = 0;
-}
-
 /* Sum of squares in fixed blocks: one order for every number of threads. */
 static double norm_of(const float *values, size_t count) {
     double total = 0;

@@ -13,15 +13,13 @@ typedef struct optimiser {
     size_t count;
     double steps;        /* accepted steps: Adam's t */
     double average_norm; /* running mean of accepted gradient norms */
-    double gated;        /* steps since the average was started anew */
+    double gated;        /* steps that the average has seen */
     float beta1, beta2;
 } optimiser;
 
 VQZ_MUST_CHECK vqz_status optimiser_create(optimiser *o, size_t count, float beta2,
                                            vqz_diag *diag);
 void optimiser_clear(optimiser *o);
-/* Starts the running norm anew, when the loss changes its kind. */
-void optimiser_restart_gate(optimiser *o);
 /* One step; false when it was skipped: nothing has changed then but the gate's average, which drifts
    up so that a lasting change of scale is accepted in the end.  *norm receives the gradient norm. */
 bool optimiser_step(optimiser *o, float *parameters, const float *gradients, double loss,

@@ -47,7 +47,8 @@ vqz_status quantiser_create(quantiser **out, const model_spec *spec, backend *b,
     q->penalties =
         malloc(L * (size_t)spec->plane_count * (size_t)q->max_codes * sizeof *q->penalties);
     q->distances = malloc((size_t)DISTANCE_ROWS * (size_t)q->max_codes * sizeof *q->distances);
-    if (!q->state || !q->residuals || !q->noisy || !q->tables || !q->penalties || !q->distances) {
+    q->chunk_sums = malloc(max_positions * sizeof *q->chunk_sums);
+    if (!q->chunk_sums || !q->state || !q->residuals || !q->noisy || !q->tables || !q->penalties || !q->distances) {
         quantiser_free(q);
         return vqzi_fail(diag, VQZ_ERROR_MEMORY,
                          "out of memory for the quantiser; try a smaller batch or crop");
@@ -65,6 +66,7 @@ void quantiser_free(quantiser *q) {
     free(q->tables);
     free(q->penalties);
     free(q->distances);
+    free(q->chunk_sums);
     free(q);
 }
 
@@ -239,7 +241,7 @@ void quantiser_update(quantiser *q, const uint16_t *indices, size_t positions, s
 }
 
 size_t quantiser_restart_dead(quantiser *q, size_t positions, size_t per_sample, const int *levels,
-                              uint64_t threshold, random_state *random) {
+                              const float *lambdas, uint64_t threshold, random_state *random) {
     size_t restarted = 0, samples = positions / per_sample;
     for (int p = 0; p < q->spec->plane_count; p++) {
         const plane_spec *s = &q->spec->planes[p];
@@ -257,9 +259,13 @@ size_t quantiser_restart_dead(quantiser *q, size_t positions, size_t per_sample,
             float *sums = plane_state(q, q->sum_offset, p, level, s->dims);
             float *book = quantiser_book_mutable(q, p, level);
             const float *steps = quantiser_steps_log(q, level);
-            for (int k = 0; k < s->codes && !s->uniform; k++) {
+            /* Under a rate constraint most unused codes are unused because they do not pay: offer
+               a few alternatives at a time rather than upset the code lengths of the others. */
+            int allowed = s->uniform ? 0 : lambdas[level] > 0 ? s->codes / 32 : s->codes;
+            for (int k = 0; k < s->codes && allowed > 0; k++) {
                 if (usage[k] >= (float)threshold)
                     continue;
+                allowed--;
                 size_t pick = random_below(random, (uint32_t)candidates), sample = last;
                 for (size_t i = 0; i < samples; i++)
                     if (levels[i] == level && pick-- == 0) {

@@ -88,9 +88,10 @@ void quantiser_codebook_backward(const quantiser *q, const uint16_t *indices, si
 void quantiser_update(quantiser *q, const uint16_t *indices, size_t positions, size_t per_sample,
                       const int *levels, bool ema);
 /* Replaces codes that were used less than `threshold` times since the last call by residuals of
-   random positions of the last assignment; returns how many.  EMA sums and counts restart too. */
+   random positions of the last assignment; returns how many.  EMA sums and counts restart too.
+   Where a level has a lambda, only a few codes a call. */
 size_t quantiser_restart_dead(quantiser *q, size_t positions, size_t per_sample, const int *levels,
-                              uint64_t threshold, random_state *random);
+                              const float *lambdas, uint64_t threshold, random_state *random);
 /* Codebooks from the latents of one level: the most frequent integer vectors, then random ones, then
    Lloyd iterations with the level's lambda.  Uniform books are left alone. */
 VQZ_MUST_CHECK vqz_status quantiser_init_books(quantiser *q, const float *latent, size_t positions,

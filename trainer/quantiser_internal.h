@@ -27,6 +27,7 @@ struct quantiser {
     float *noisy;     /* (positions, D): latent / step as the logistic models last saw it */
     float *tables;    /* entries of a level times -2, transposed: (L, residual_width, max_codes) */
     float *penalties; /* |entry|^2 + lambda * bits: (L, planes, max_codes) */
+    double *chunk_sums; /* partial sums over positions */
     float *distances; /* (DISTANCE_ROWS, max_codes) */
 };
 

@@ -30,18 +30,24 @@ static float logistic_bits(float y, float inverse_scale, float *by_y, float *by_
 
 static double rate_of(const quantiser *q, size_t positions, size_t per_sample, const int *levels) {
     size_t D = (size_t)q->spec->latent_channels, L = (size_t)q->spec->levels;
-    size_t samples = positions / per_sample;
     double total = 0;
-    for (size_t i = 0; i < samples; i++) {
-        const float *scales = q->parameters + (L + (size_t)levels[i]) * D;
+    enum { CHUNK = 64 }; /* sums of chunks are added in order: the same for every thread count */
+    size_t chunks = (positions + CHUNK - 1) / CHUNK;
+    double *sums = q->chunk_sums;
+#pragma omp parallel for schedule(static)
+    for (size_t i = 0; i < chunks; i++) {
         double sum = 0;
-        for (size_t n = i * per_sample; n < (i + 1) * per_sample; n++)
+        for (size_t n = i * CHUNK; n < VQZI_MIN((i + 1) * CHUNK, positions); n++) {
+            const float *scales = q->parameters + (L + (size_t)levels[n / per_sample]) * D;
             for (size_t c = 0; c < D; c++) {
                 float by_y, by_scale;
                 sum += logistic_bits(q->noisy[n * D + c], expf(-scales[c]), &by_y, &by_scale);
             }
-        total += sum;
+        }
+        sums[i] = sum;
     }
+    for (size_t i = 0; i < chunks; i++)
+        total += sums[i];
     return total;
 }
 

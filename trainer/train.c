@@ -24,8 +24,8 @@
 
 enum {
     WARM_UP_STEPS = 100,
-    RESTART_STEPS = 200,   /* between searches for dead codes */
-    DEAD_USES = 3,         /* fewer in that many steps: dead */
+    RESTART_STEPS = 100,   /* between searches for dead codes */
+    DEAD_USES = 2,         /* fewer in that many steps: dead */
     INIT_BATCHES = 4       /* of latents a codebook is initialised from */
 };
 
@@ -260,7 +260,8 @@ static double progress_of(const trainer *t) {
 
 static float learning_rate_at(const trainer *t) {
     double part = progress_of(t), start = t->settings.constant_part;
-    double warm = fmin(1, (double)(t->run.step + 1) / WARM_UP_STEPS);
+    /* Each phase starts gently: Adam's second moments know nothing of a new loss yet. */
+    double warm = fmin(1, (double)(t->run.step - t->run.phase_step + 1) / WARM_UP_STEPS);
     double decay = part < start ? 1 : 0.5 * (1 + cos(M_PI * (part - start) / (1 - start)));
     return (float)(t->settings.learning_rate * warm * (0.01 + 0.99 * decay));
 }
@@ -301,7 +302,7 @@ static vqz_status start_hard_phase(trainer *t) {
     }
     free(gathered);
     t->run.hard = 1;
-    optimiser_restart_gate(&t->optimiser);
+    t->run.phase_step = t->run.step;
     return status;
 }
 
@@ -433,7 +434,8 @@ static vqz_status train_loop(trainer *t, progress *report, const char *checkpoin
             follow_epoch(t);
             if (t->run.step % RESTART_STEPS == 0 && progress_of(t) < 0.8)
                 t->run.restarted += quantiser_restart_dead(t->quantiser, t->positions, t->per_sample,
-                                                           t->levels, DEAD_USES, &t->run.random);
+                                                           t->levels, t->settings.lambdas, DEAD_USES,
+                                                           &t->run.random);
         }
         double time = now();
         t->run.seconds += time - last;

@@ -13,6 +13,7 @@
 /* What a run knows about itself beside its parameters; plain data, saved in checkpoints. */
 typedef struct run_state {
     uint64_t step, skipped, restarted;
+    uint64_t phase_step; /* first step of the current phase */
     uint64_t pixels;  /* trained on so far */
     double seconds;   /* spent training, without loading, measuring and export */
     uint64_t log_size; /* of the CSV file */
