@@ -1,21 +1,47 @@
 # vqz - see README.md.  `make help` lists the targets.
 #
-# Variables: CC, CFLAGS, PREFIX, DESTDIR, WERROR=1 (warnings are errors, as in CI), SAN=address,undefined
-CC ?= gcc
+# Variables
+#   CC, CFLAGS, LDFLAGS    as everywhere; CC=clang needs libomp-dev (make deps CC=clang installs it)
+#   BUILD=build            where objects and tests go; give each compiler or setting its own
+#   WERROR=1               warnings are errors; set by itself when CI is set
+#   SAN=address,undefined  sanitizers
+#   PREFIX, DESTDIR        for install and uninstall (LIBDIR, INCLUDEDIR, MANDIR too)
+#   DEFAULT_MODEL          the .vqm that is built in
+#   T=unit/test_x          make check: only tests whose path contains this word
+ifeq ($(origin CC),default)
+CC := gcc
+endif
 PREFIX ?= /usr/local
+LIBDIR ?= $(PREFIX)/lib
+INCLUDEDIR ?= $(PREFIX)/include
+MANDIR ?= $(PREFIX)/share/man
 CFLAGS ?= -O2 -g
 BUILD ?= build
 DEFAULT_MODEL ?= samples/default.vqm
+ifdef CI
+WERROR ?= 1
+endif
+
+# Debian packages: everything that building and testing needs, in this one list.
+DEPS := gcc g++ libc6-dev make pkg-config libzstd-dev libpng-dev libjpeg62-turbo-dev libdnnl-dev \
+        libcmocka-dev $(if $(findstring clang,$(CC)),clang libomp-dev)
+# The header each library is recognised by where there is no dpkg.
+DEP_HEADERS := zstd.h png.h jpeglib.h dnnl.h omp.h cmocka.h
+DEP_NAMES := zstd, libpng, libjpeg-turbo, oneDNN (C API), OpenMP, cmocka, with their headers
 
 WARN := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wvla
 ALL_CFLAGS = -std=c11 -D_GNU_SOURCE -I. -fPIC -fvisibility=hidden -fopenmp $(WARN) \
              $(if $(WERROR),-Werror) $(if $(SAN),-fsanitize=$(SAN) -fno-omit-frame-pointer) $(CFLAGS)
 ALL_LDFLAGS = -fopenmp $(if $(SAN),-fsanitize=$(SAN)) $(LDFLAGS)
 
-LIB_SRC := $(wildcard format/*.c codec/*.c codec/kernels/*.c codec/kernels/x86/*.c)
+# Folders of kernels for instruction sets that this processor family does not have stay out.
+MACHINE := $(shell $(CC) -dumpmachine 2>/dev/null)
+X86_SRC := $(if $(filter x86_64-% i386-% i486-% i586-% i686-%,$(MACHINE)),$(wildcard codec/kernels/x86/*.c))
+LIB_SRC := $(wildcard format/*.c codec/*.c codec/kernels/*.c) $(X86_SRC)
 TRAIN_SRC := $(wildcard trainer/*.c)
 CLI_SRC := $(wildcard cli/*.c)
 TEST_SRC := $(wildcard tests/*/test_*.c)
+TEST_SCRIPTS := $(wildcard tests/*/test_*.sh)
 SUPPORT_SRC := $(wildcard tests/support/*.c)
 objects = $(patsubst %.c,$(BUILD)/%.o,$(1))
 LIB_OBJ := $(call objects,$(LIB_SRC))
@@ -26,9 +52,29 @@ TESTS := $(patsubst %.c,$(BUILD)/%,$(TEST_SRC))
 
 LIB_LIBS := -lzstd -lm
 CLI_LIBS := -lpng -ljpeg -ldnnl $(LIB_LIBS)
+PRODUCTS := vqz libvqz.a libvqz.so.0
+
+version_part = $(shell awk '$$2 == "VQZ_VERSION_$(1)" { print $$3 }' codec/vqz.h)
+VERSION = $(call version_part,MAJOR).$(call version_part,MINOR).$(call version_part,PATCH)
+
+# As many jobs as processors for targets that build for the user, unless make was told a number.
+JOBS = $(if $(filter -j% --jobserver%,$(MAKEFLAGS)),,-j$(shell nproc 2>/dev/null || echo 2))
 
 .PHONY: all
-all: vqz libvqz.a libvqz.so.0
+all: $(PRODUCTS)
+
+# What is built lives under $(BUILD); the copies at the top are what people run.  They are compared,
+# not dated, so that changing BUILD cannot leave the program of another compiler there.
+.PHONY: FORCE
+FORCE:
+$(PRODUCTS): %: $(BUILD)/% FORCE
+	@cmp -s $< $@ || { rm -f $@ && cp -p $< $@; }
+
+# Changed flags rebuild everything: this file changes only when they do.
+FLAGS_NOW = $(CC) $(ALL_CFLAGS) / $(ALL_LDFLAGS) / $(DEFAULT_MODEL)
+$(BUILD)/flags: FORCE
+	@mkdir -p $(@D)
+	@echo '$(subst ','\'',$(FLAGS_NOW))' | cmp -s - $@ || echo '$(subst ','\'',$(FLAGS_NOW))' > $@
 
 # Kernels for one instruction set are compiled for it and chosen at run time; the trainer is float
 # code, where the compiler may reassociate and may use what the machine has only through oneDNN.
@@ -37,15 +83,15 @@ $(BUILD)/trainer/%.o: ALL_CFLAGS += -O3 -fno-math-errno -fno-trapping-math
 $(BUILD)/codec/default_model.o: ALL_CFLAGS += -DVQZI_DEFAULT_MODEL='"$(DEFAULT_MODEL)"'
 $(BUILD)/codec/default_model.o: $(DEFAULT_MODEL)
 
-$(BUILD)/%.o: %.c Makefile
+$(BUILD)/%.o: %.c Makefile $(BUILD)/flags
 	@mkdir -p $(@D)
 	$(CC) $(ALL_CFLAGS) -MMD -MP -c -o $@ $<
 
-libvqz.a: $(LIB_OBJ)
+$(BUILD)/libvqz.a: $(LIB_OBJ)
 	rm -f $@ && $(AR) rcs $@ $^
 
-libvqz.so.0: $(LIB_OBJ)
-	$(CC) $(ALL_LDFLAGS) -shared -Wl,-soname,$@ -o $@ $^ $(LIB_LIBS)
+$(BUILD)/libvqz.so.0: $(LIB_OBJ)
+	$(CC) $(ALL_LDFLAGS) -shared -Wl,-soname,$(@F) $(if $(SAN),,-Wl,-z,defs) -o $@ $^ $(LIB_LIBS)
 
 $(BUILD)/libtrainer.a: $(TRAIN_OBJ)
 	rm -f $@ && $(AR) rcs $@ $^
@@ -56,17 +102,97 @@ $(BUILD)/libcli.a: $(filter-out %/main.o,$(CLI_OBJ))
 $(BUILD)/libsupport.a: $(SUPPORT_OBJ)
 	rm -f $@ && $(AR) rcs $@ $^
 
-vqz: $(BUILD)/cli/main.o $(BUILD)/libcli.a $(BUILD)/libtrainer.a libvqz.a
+$(BUILD)/vqz: $(BUILD)/cli/main.o $(BUILD)/libcli.a $(BUILD)/libtrainer.a $(BUILD)/libvqz.a
 	$(CC) $(ALL_LDFLAGS) -o $@ $^ $(CLI_LIBS)
 
-$(BUILD)/tests/%: $(BUILD)/tests/%.o $(BUILD)/libsupport.a $(BUILD)/libcli.a $(BUILD)/libtrainer.a libvqz.a
+$(BUILD)/tests/%: $(BUILD)/tests/%.o $(BUILD)/libsupport.a $(BUILD)/libcli.a $(BUILD)/libtrainer.a \
+                  $(BUILD)/libvqz.a
 	$(CC) $(ALL_LDFLAGS) -o $@ $^ -lcmocka $(CLI_LIBS)
 
 .PHONY: tests
-tests: vqz $(TESTS)
+tests: all $(TESTS)
+
+# ---- for people ----
+
+.PHONY: deps
+deps:
+	@CC='$(CC)' NAMES='$(DEP_NAMES)' HEADERS='$(DEP_HEADERS)' tests/support/deps.sh $(DEPS)
+
+# Every binary is run from here with VQZ naming the program; see tests/support/run.sh.
+.PHONY: check
+check:
+	@$(MAKE) --no-print-directory deps
+	@$(MAKE) --no-print-directory $(JOBS) tests
+	@VQZ='$(abspath $(BUILD)/vqz)' VQZ_BUILD='$(abspath $(BUILD))' CC='$(CC)' \
+	    LINK_FLAGS='$(ALL_LDFLAGS)' tests/support/run.sh '$(T)' $(TESTS) $(TEST_SCRIPTS)
+
+.PHONY: demo
+demo:
+	@$(MAKE) --no-print-directory deps
+	@$(MAKE) --no-print-directory $(JOBS) all
+	@samples/demo.sh $(BUILD)/vqz $(BUILD)/demo
+
+# The demo's pictures, drawn again from their program (minutes).
+.PHONY: pictures
+pictures: $(BUILD)/samples/render
+	@for scene in stilllife lake pebbles corridor; do \
+	    $(BUILD)/samples/render $$scene samples/pictures/$$scene.png || exit 1; done
+
+$(BUILD)/samples/render: $(patsubst %.c,$(BUILD)/%.o,$(wildcard samples/render*.c)) $(BUILD)/libcli.a $(BUILD)/libvqz.a
+	$(CC) $(ALL_LDFLAGS) -o $@ $^ -lpng -ljpeg $(LIB_LIBS)
+
+.PHONY: install
+install: all
+	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(LIBDIR)/pkgconfig $(DESTDIR)$(INCLUDEDIR) \
+	    $(DESTDIR)$(MANDIR)/man1
+	install -m 755 $(BUILD)/vqz $(DESTDIR)$(PREFIX)/bin/vqz
+	install -m 644 $(BUILD)/libvqz.a $(DESTDIR)$(LIBDIR)/libvqz.a
+	install -m 755 $(BUILD)/libvqz.so.0 $(DESTDIR)$(LIBDIR)/libvqz.so.0
+	ln -sf libvqz.so.0 $(DESTDIR)$(LIBDIR)/libvqz.so
+	install -m 644 codec/vqz.h $(DESTDIR)$(INCLUDEDIR)/vqz.h
+	sed -e 's,@PREFIX@,$(PREFIX),' -e 's,@LIBDIR@,$(LIBDIR),' -e 's,@INCLUDEDIR@,$(INCLUDEDIR),' \
+	    -e 's,@VERSION@,$(VERSION),' vqz.pc.in > $(DESTDIR)$(LIBDIR)/pkgconfig/vqz.pc
+	install -m 644 spec/vqz.1 $(DESTDIR)$(MANDIR)/man1/vqz.1
+
+.PHONY: uninstall
+uninstall:
+	rm -f $(DESTDIR)$(PREFIX)/bin/vqz $(DESTDIR)$(LIBDIR)/libvqz.a $(DESTDIR)$(LIBDIR)/libvqz.so.0 \
+	    $(DESTDIR)$(LIBDIR)/libvqz.so $(DESTDIR)$(INCLUDEDIR)/vqz.h \
+	    $(DESTDIR)$(LIBDIR)/pkgconfig/vqz.pc $(DESTDIR)$(MANDIR)/man1/vqz.1
+
+# ---- for those who work on it ----
+
+SOURCES = $(LIB_SRC) $(TRAIN_SRC) $(CLI_SRC) $(TEST_SRC) $(SUPPORT_SRC) $(wildcard samples/*.c)
+HEADERS = $(wildcard codec/*.h codec/kernels/*.h codec/kernels/x86/*.h format/*.h trainer/*.h cli/*.h \
+            tests/support/*.h)
+
+.PHONY: format
+format:
+	clang-format -i $(SOURCES) $(HEADERS)
+
+# Lists findings for a person to weigh; make check does not depend on it.
+.PHONY: lint
+lint:
+	cppcheck --std=c11 --language=c -I. --enable=warning,performance,portability --inline-suppr \
+	    --suppress=missingIncludeSystem --quiet $(LIB_SRC) $(TRAIN_SRC) $(CLI_SRC)
+	clang-tidy --quiet --checks='-*,bugprone-*,clang-analyzer-*,-bugprone-easily-swappable-parameters,-clang-analyzer-security.insecureAPI.*' \
+	    $(LIB_SRC) $(TRAIN_SRC) $(CLI_SRC) -- -std=c11 -D_GNU_SOURCE -I. -fopenmp
 
 .PHONY: clean
 clean:
-	rm -rf $(BUILD) vqz libvqz.a libvqz.so.0
+	rm -rf $(BUILD) $(PRODUCTS)
+
+.PHONY: help
+help:
+	@echo 'make             the program vqz, libvqz.a and libvqz.so.0'
+	@echo 'make demo        compress the sample pictures and bring them back (build/demo)'
+	@echo 'make check       build and run every test; T=word: only those whose path has the word'
+	@echo 'make deps        install the Debian packages that are missing (demo and check do so too)'
+	@echo 'make install     to PREFIX ($(PREFIX)), below DESTDIR; make uninstall removes it again'
+	@echo 'make pictures    draw samples/pictures again'
+	@echo 'make format      clang-format all sources'
+	@echo 'make lint        cppcheck and clang-tidy, findings listed'
+	@echo 'make clean       remove $(BUILD)/ and the products'
+	@echo 'Variables: CC CFLAGS LDFLAGS BUILD WERROR=1 SAN=address,undefined PREFIX DESTDIR DEFAULT_MODEL'
 
 -include $(LIB_OBJ:.o=.d) $(TRAIN_OBJ:.o=.d) $(CLI_OBJ:.o=.d) $(SUPPORT_OBJ:.o=.d) $(TESTS:=.d)
