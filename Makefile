@@ -7,6 +7,7 @@
 #   SAN=address,undefined  sanitizers
 #   PREFIX, DESTDIR        for install and uninstall (LIBDIR, INCLUDEDIR, MANDIR too)
 #   DEFAULT_MODEL          the .vqm that is built in
+#   V=1                    show whole command lines
 #   T=unit/test_x          make check: only tests whose path contains this word
 ifeq ($(origin CC),default)
 CC := gcc
@@ -43,6 +44,8 @@ CLI_SRC := $(wildcard cli/*.c)
 TEST_SRC := $(wildcard tests/*/test_*.c)
 TEST_SCRIPTS := $(wildcard tests/*/test_*.sh)
 SUPPORT_SRC := $(wildcard tests/support/*.c)
+# Prints what is made instead of the whole command, unless V=1.
+say = $(if $(V),,@echo '  $(1) $@';)
 objects = $(patsubst %.c,$(BUILD)/%.o,$(1))
 LIB_OBJ := $(call objects,$(LIB_SRC))
 TRAIN_OBJ := $(call objects,$(TRAIN_SRC))
@@ -59,6 +62,9 @@ VERSION = $(call version_part,MAJOR).$(call version_part,MINOR).$(call version_p
 
 # As many jobs as processors for targets that build for the user, unless make was told a number.
 JOBS = $(if $(filter -j% --jobserver%,$(MAKEFLAGS)),,-j$(shell nproc 2>/dev/null || echo 2))
+
+# Objects of tests stay, or every check would compile them again.
+.SECONDARY:
 
 .PHONY: all
 all: $(PRODUCTS)
@@ -85,29 +91,29 @@ $(BUILD)/codec/default_model.o: $(DEFAULT_MODEL)
 
 $(BUILD)/%.o: %.c Makefile $(BUILD)/flags
 	@mkdir -p $(@D)
-	$(CC) $(ALL_CFLAGS) -MMD -MP -c -o $@ $<
+	$(call say,CC  ) $(CC) $(ALL_CFLAGS) -MMD -MP -c -o $@ $<
 
 $(BUILD)/libvqz.a: $(LIB_OBJ)
-	rm -f $@ && $(AR) rcs $@ $^
+	$(call say,AR  ) rm -f $@ && $(AR) rcs $@ $^
 
 $(BUILD)/libvqz.so.0: $(LIB_OBJ)
-	$(CC) $(ALL_LDFLAGS) -shared -Wl,-soname,$(@F) $(if $(SAN),,-Wl,-z,defs) -o $@ $^ $(LIB_LIBS)
+	$(call say,LINK) $(CC) $(ALL_LDFLAGS) -shared -Wl,-soname,$(@F) $(if $(SAN),,-Wl,-z,defs) -o $@ $^ $(LIB_LIBS)
 
 $(BUILD)/libtrainer.a: $(TRAIN_OBJ)
-	rm -f $@ && $(AR) rcs $@ $^
+	$(call say,AR  ) rm -f $@ && $(AR) rcs $@ $^
 
 $(BUILD)/libcli.a: $(filter-out %/main.o,$(CLI_OBJ))
-	rm -f $@ && $(AR) rcs $@ $^
+	$(call say,AR  ) rm -f $@ && $(AR) rcs $@ $^
 
 $(BUILD)/libsupport.a: $(SUPPORT_OBJ)
-	rm -f $@ && $(AR) rcs $@ $^
+	$(call say,AR  ) rm -f $@ && $(AR) rcs $@ $^
 
 $(BUILD)/vqz: $(BUILD)/cli/main.o $(BUILD)/libcli.a $(BUILD)/libtrainer.a $(BUILD)/libvqz.a
-	$(CC) $(ALL_LDFLAGS) -o $@ $^ $(CLI_LIBS)
+	$(call say,LINK) $(CC) $(ALL_LDFLAGS) -o $@ $^ $(CLI_LIBS)
 
 $(BUILD)/tests/%: $(BUILD)/tests/%.o $(BUILD)/libsupport.a $(BUILD)/libcli.a $(BUILD)/libtrainer.a \
                   $(BUILD)/libvqz.a
-	$(CC) $(ALL_LDFLAGS) -o $@ $^ -lcmocka $(CLI_LIBS)
+	$(call say,LINK) $(CC) $(ALL_LDFLAGS) -o $@ $^ -lcmocka $(CLI_LIBS)
 
 .PHONY: tests
 tests: all $(TESTS)
@@ -139,7 +145,7 @@ pictures: $(BUILD)/samples/render
 	    $(BUILD)/samples/render $$scene samples/pictures/$$scene.png || exit 1; done
 
 $(BUILD)/samples/render: $(patsubst %.c,$(BUILD)/%.o,$(wildcard samples/render*.c)) $(BUILD)/libcli.a $(BUILD)/libvqz.a
-	$(CC) $(ALL_LDFLAGS) -o $@ $^ -lpng -ljpeg $(LIB_LIBS)
+	$(call say,LINK) $(CC) $(ALL_LDFLAGS) -o $@ $^ -lpng -ljpeg $(LIB_LIBS)
 
 .PHONY: install
 install: all
@@ -193,6 +199,7 @@ help:
 	@echo 'make format      clang-format all sources'
 	@echo 'make lint        cppcheck and clang-tidy, findings listed'
 	@echo 'make clean       remove $(BUILD)/ and the products'
-	@echo 'Variables: CC CFLAGS LDFLAGS BUILD WERROR=1 SAN=address,undefined PREFIX DESTDIR DEFAULT_MODEL'
+	@echo 'Variables: CC CFLAGS LDFLAGS BUILD WERROR=1 V=1 SAN=address,undefined PREFIX DESTDIR'
+	@echo '           DEFAULT_MODEL; see the top of the Makefile'
 
 -include $(LIB_OBJ:.o=.d) $(TRAIN_OBJ:.o=.d) $(CLI_OBJ:.o=.d) $(SUPPORT_OBJ:.o=.d) $(TESTS:=.d)
