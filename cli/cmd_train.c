@@ -1,8 +1,8 @@
 /*
  * cmd_train.c - vqz train: hands the options to the trainer (trainer/train.h).
  *
- * The first SIGINT or SIGTERM asks the trainer to write a checkpoint and stop; a second one ends the
- * program at once, which costs no more than the time since the last checkpoint.
+ * The first SIGINT or SIGTERM asks the trainer to write a checkpoint and stop; a second one ends
+ * the program at once, which costs no more than the time since the last checkpoint.
  */
 #include "cli/commands.h"
 #include "cli/file.h"
@@ -35,7 +35,8 @@ static void install_stop_handlers(void) {
 static vqz_status check_output(const settings *s, vqz_diag *diag) {
     static const char *const extensions[] = { "vqm", NULL };
     if (!path_has_extension(s->output, extensions))
-        return vqzi_fail(diag, VQZ_ERROR_ARGUMENT, "a model is named .vqm; name it with -o NAME.vqm");
+        return vqzi_fail(diag, VQZ_ERROR_ARGUMENT,
+                         "a model is named .vqm; name it with -o NAME.vqm");
     return file_check_target(s->output, s->force || s->train.resume, diag);
 }
 

@@ -110,7 +110,8 @@ static vqz_status read_all(int handle, size_t hint, size_t max_size, void **data
                 grown = 65536;
             uint8_t *larger = realloc(buffer, grown);
             if (larger == NULL) {
-                status = vqzi_fail(diag, VQZ_ERROR_MEMORY, "no memory for %zu bytes of file", grown);
+                status = vqzi_fail(diag, VQZ_ERROR_MEMORY, "no memory for %zu bytes of file",
+                                   grown);
                 goto done;
             }
             buffer = larger;
@@ -151,7 +152,8 @@ vqz_status file_read(const char *path, size_t max_size, void **data, size_t *siz
         status = vqzi_fail(diag, VQZ_ERROR_IO, "is a folder; a file is needed here");
     else if (S_ISREG(facts.st_mode) && (uintmax_t)facts.st_size > max_size)
         status = vqzi_fail(diag, VQZ_ERROR_LIMIT,
-                           "is larger than %zu bytes; raise --max-pixels or --max-memory", max_size);
+                           "is larger than %zu bytes; raise --max-pixels or --max-memory",
+                           max_size);
     else
         status = read_all(handle, S_ISREG(facts.st_mode) ? (size_t)facts.st_size : 65536, max_size,
                           data, size, diag);

@@ -74,8 +74,8 @@ static vqz_status list_folder(const char *path, text_list *names, vqz_diag *diag
     return status;
 }
 
-/* Adds the files below a folder.  Linked files are taken, linked folders are not: they could lead in
-   circles.  Recursion is bounded. */
+/* Adds the files below a folder.  Linked files are taken, linked folders are not: they could lead
+   in circles.  Recursion is bounded. */
 static vqz_status walk(job_list *list, const job_rules *rules, const char *folder,
                        const char *relative, bool into_folder, int depth, report *r) {
     text_list names = { 0 };

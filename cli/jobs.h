@@ -35,7 +35,8 @@ extern const char *const vqz_extensions[];
 VQZ_MUST_CHECK vqz_status jobs_collect(job_list *list, const job_rules *rules, int count,
                                        char **operands, report *r, vqz_diag *diag);
 void jobs_clear(job_list *list);
-/* Before a job's work: makes its folder where needed, and tells whether its output may be written. */
+/* Before a job's work: makes its folder where needed, and tells whether its output may be
+   written. */
 VQZ_MUST_CHECK vqz_status job_prepare(const job *j, bool force, vqz_diag *diag);
 
 #endif

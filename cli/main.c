@@ -85,7 +85,8 @@ static int run_command(const command *c, int count, char **arguments) {
         fputs("vqz: out of memory\n", stderr);
         return EXIT_FAILED;
     }
-    if (options_parse(c->options, count, arguments, &s, operands, &operand_count, &diag) != VQZ_OK) {
+    if (options_parse(c->options, count, arguments, &s, operands, &operand_count, &diag) !=
+        VQZ_OK) {
         code = usage_error(c->name, diag.message);
     } else if (s.help) {
         print_help(c, stdout);

@@ -103,8 +103,8 @@ static void row_similarity(const float *moments, size_t width, const window *hor
     *similarity = sum_similarity;
 }
 
-/* Means over one scale of one channel.  sums has two doubles a row, moments MOMENTS * width floats a
-   thread: rows are added up in order, so that the threads do not show in the result. */
+/* Means over one scale of one channel.  sums has two doubles a row, moments MOMENTS * width floats
+   a thread: rows are added up in order, so that the threads do not show in the result. */
 static void scale_similarity(const float *a, const float *b, size_t width, size_t height,
                              int threads, float *moments, double *sums, double *structure,
                              double *similarity) {

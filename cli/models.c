@@ -86,8 +86,8 @@ void models_free(model_store *store) {
 
 /* ---- headers ---- */
 
-/* The hash in the first bytes of a .vqm file; false when they are none.  A wrong guess does no harm:
-   the model is checked in full when it is loaded. */
+/* The hash in the first bytes of a .vqm file; false when they are none.  A wrong guess does no
+   harm: the model is checked in full when it is loaded. */
 static bool header_hash(const uint8_t *data, size_t size, uint8_t hash[4]) {
     if (size < 5 || memcmp(data, "VQM\1", 4) != 0)
         return false;

@@ -17,8 +17,8 @@ VQZ_MUST_CHECK vqz_status models_create(model_store **store, const vqz_limits *l
                                         vqz_diag *diag);
 void models_free(model_store *store);
 
-/* The model called `name` (a path, a name in the search path, "default"), NULL for the built-in one.
-   Messages name the model.  The model is borrowed from the store. */
+/* The model called `name` (a path, a name in the search path, "default"), NULL for the built-in
+   one.  Messages name the model.  The model is borrowed from the store. */
 VQZ_MUST_CHECK vqz_status models_by_name(model_store *store, const char *name,
                                          const vqz_model **model, vqz_diag *diag);
 

@@ -1,8 +1,8 @@
 /*
  * test_cli.c - the program as its users meet it: exit code, standard output, standard error, files.
  *
- * Each test runs the real program in its own folder, which holds model.vqm (a small random model) and
- * a.png, and nothing else.
+ * Each test runs the real program in its own folder, which holds model.vqm (a small random model)
+ * and a.png, and nothing else.
  */
 #include <setjmp.h>
 #include <stdarg.h>

@@ -290,9 +290,10 @@ static void test_json(void **state) {
 
 static void test_paths(void **state) {
     (void)state;
-    static const char *const cases[][2] = { { "a.png", "a.vqz" },       { "d.x/a", "d.x/a.vqz" },
-                                            { "a.b.png", "a.b.vqz" },   { ".hidden", ".hidden.vqz" },
-                                            { "/x/.h.png", "/x/.h.vqz" } };
+    static const char *const cases[][2] = {
+        { "a.png", "a.vqz" },         { "d.x/a", "d.x/a.vqz" },       { "a.b.png", "a.b.vqz" },
+        { ".hidden", ".hidden.vqz" }, { "/x/.h.png", "/x/.h.vqz" },
+    };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         char *path = path_replace_extension(cases[i][0], "vqz");
         assert_string_equal(path, cases[i][1]);

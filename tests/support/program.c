@@ -199,9 +199,8 @@ void save_picture(const char *path, uint32_t width, uint32_t height, uint32_t ch
     static const char *const png[] = { "png", NULL };
     void *data;
     vqz_diag diag;
-    assert_int_equal(picture_serialise(&p, path_has_extension(path, png) ? PICTURE_PNG : PICTURE_PNM,
-                                       &data, &size, &diag),
-                     VQZ_OK);
+    picture_format format = path_has_extension(path, png) ? PICTURE_PNG : PICTURE_PNM;
+    assert_int_equal(picture_serialise(&p, format, &data, &size, &diag), VQZ_OK);
     write_test_file(path, data, size);
     free(data);
     picture_clear(&p);

@@ -1,6 +1,6 @@
 /*
- * program.h - runs the real vqz program for tests: a fresh folder for each test, exit code, standard
- * output and standard error caught, the environment known.
+ * program.h - runs the real vqz program for tests: a fresh folder for each test, exit code,
+ * standard output and standard error caught, the environment known.
  *
  * The program is $VQZ, or ./vqz of where the tests were started.
  */
