@@ -15,8 +15,8 @@ double metrics_psnr(const vqz_image *a, const vqz_image *b);
 /* Multi-scale structural similarity (Wang, Simoncelli, Bovik 2003): five scales, Gaussian window of
    11 taps with sigma 1.5, K1 = 0.01, K2 = 0.03, halved by 2x2 averages, mean of the channels.
    A scale whose shorter side is under 11 pixels does not exist: smaller pictures (under 176) use
-   fewer scales, with the weights of those divided by their sum; under 11 pixels the window shrinks to the
-   picture.  Such values do not compare with those of five scales.
+   fewer scales, with the weights of those divided by their sum; under 11 pixels the window shrinks
+   to the picture.  Such values do not compare with those of five scales.
    threads 0: all processors; the result does not depend on it. */
 VQZ_MUST_CHECK vqz_status metrics_ms_ssim(const vqz_image *a, const vqz_image *b, int threads,
                                           double *similarity);

@@ -179,7 +179,8 @@ static vqz_status set_value(const option *o, const char *text, void *target, vqz
     case OPTION_REAL:
         if (!parse_real(text, &real) || real < o->min || real > o->max)
             return vqzi_fail(diag, VQZ_ERROR_ARGUMENT,
-                             "--%s takes a number from %g to %g, not '%s'", o->name, o->min, o->max, text);
+                             "--%s takes a number from %g to %g, not '%s'", o->name, o->min,
+                             o->max, text);
         *(double *)field = real;
         return VQZ_OK;
     case OPTION_DURATION:
