@@ -1,10 +1,11 @@
 /*
  * backend_dnnl.c - the backend on oneDNN 2.x: matrix products and planned convolutions.
  *
- * Activations stay in NHWC, so that everything between convolutions is a plain loop.  Weights arrive
- * as (cout, kernel, kernel, cin) float32 and are reordered, with the conversion to bfloat16, into
- * whatever layout a primitive asked for; the reorders are made once, with the primitives.  All
- * primitives share one scratchpad, which belongs to the backend and grows only while plans are made.
+ * Activations stay in NHWC, so that everything between convolutions is a plain loop.  Weights
+ * arrive as (cout, kernel, kernel, cin) float32 and are reordered, with the conversion to bfloat16,
+ * into whatever layout a primitive asked for; the reorders are made once, with the primitives.  All
+ * primitives share one scratchpad, which belongs to the backend and grows only while plans are
+ * made.
  */
 #include "trainer/backend.h"
 #include "trainer/tensor.h"
@@ -206,7 +207,7 @@ static dnnl_status_t describe(plan *p, const backend *b) {
     const dnnl_dims_t weights = {o->cout, o->cin, o->kernel, o->kernel}, bias = {o->cout};
     p->strides[0] = p->strides[1] = o->stride;
     p->before[0] = p->before[1] = pad;
-    /* What the last output reads past the picture; negative when strides step over the last rows. */
+    /* What the last output reads past the picture; negative when strides skip the last rows. */
     p->after[0] = VQZI_MAX((oh - 1) * o->stride + o->kernel - pad - o->height, 0);
     p->after[1] = VQZI_MAX((ow - 1) * o->stride + o->kernel - pad - o->width, 0);
     struct {

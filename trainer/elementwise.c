@@ -13,7 +13,7 @@
 enum { BLOCK = TENSOR_MAX_CHANNELS }; /* floats worked on at a time: whole pixels */
 
 /* The loops on blocks, compiled for wider vectors where the processor has them.  The width of a
-   vector changes no result: products and sums are rounded one by one (C11 mode contracts nothing). */
+   vector changes no result: products and sums are rounded one by one (C11 mode fuses none). */
 #if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__) && \
     !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
 #define WIDE __attribute__((target_clones("arch=skylake-avx512", "avx2", "default")))
@@ -55,7 +55,7 @@ WIDE static void activate(float *dst, float slope, size_t n) {
         dst[i] = dst[i] > 0 ? dst[i] : slope * dst[i];
 }
 
-/* An output that is not positive came from an input that was not positive: slopes are not negative. */
+/* Slopes are not negative: an output that is not positive came from an input that was not. */
 WIDE static void activate_gradient(float *restrict dst, const float *restrict output, float slope,
                                    size_t n) {
     for (size_t i = 0; i < n; i++)

@@ -6,8 +6,8 @@
  * live in a second arena.  The backward pass visits the layers from last to first.  A register that
  * several layers read has one gradient part for each of them; the parts are summed by the pass that
  * applies the derivative of the activation, which also sums the bias gradients, so that skip
- * connections cost no pass of their own.  Every part has one reader, which may overwrite it; only the
- * caller's gradient of the output is left alone.
+ * connections cost no pass of their own.  Every part has one reader, which may overwrite it; only
+ * the caller's gradient of the output is left alone.
  *
  * With bfloat16, what lies behind the last convolution stays float32: the output is not rounded.
  */
@@ -21,7 +21,7 @@ enum {
     MAX_REGISTERS = NETWORK_MAX_LAYERS + 1,
     MAX_PARTS = 2 * NETWORK_MAX_LAYERS + 1, /* a layer hands on at most two; one is the output's */
     MAX_BUFFERS = 2 * NETWORK_MAX_LAYERS + 1,
-    OUTPUT_GRADIENT = 0                     /* the caller's buffer, float32 */
+    OUTPUT_GRADIENT = 0 /* the caller's buffer, float32 */
 };
 
 /* Memory that is used from time `first` to time `last`, both included. */
@@ -115,8 +115,7 @@ static void plan_types(network *n) {
     }
 }
 
-/* Places buffers so that no two that live at the same time overlap; returns the size of the arena.
-   First fit, in the order given. */
+/* Places buffers, first fit, so that no two that live at once overlap; returns the arena's size. */
 static size_t place(buffer *list, int count) {
     size_t total = 0;
     for (int i = 0; i < count; i++) {
@@ -144,13 +143,12 @@ static size_t place(buffer *list, int count) {
 
 static vqz_status plan_registers(network *n, vqz_diag *diag) {
     int last = n->spec.layer_count;
-    n->dead[last] = false;
-    for (int r = 0; r < last; r++)
-        n->dead[r] = true;
-    for (int r = 0; r <= last; r++)
+    for (int r = 0; r <= last; r++) {
+        n->dead[r] = r != last;
         n->registers[r] = (buffer){.size = tensor_shape_count(&n->shape[r]) *
                                            tensor_type_size(n->type[r]),
                                    .first = r, .last = n->training || r == last ? last + 1 : r};
+    }
     for (int i = last - 1; i >= 0; i--) {
         const layer *l = &n->spec.layers[i];
         int reads[2] = {l->src, l->kind == LAYER_CONV ? l->add : -1};

@@ -1,6 +1,6 @@
 /*
- * test_network.c - the network against a naive forward pass in double: values, and gradients against
- * its central finite differences; bfloat16 against float32; the same bits in every run.
+ * test_network.c - the network against a naive forward pass in double: values, and gradients
+ * against its central finite differences; bfloat16 against float32; the same bits in every run.
  * SEED=n replays a run.
  */
 #include "trainer/network.h"
@@ -292,8 +292,8 @@ static void check_network(const network_spec *spec, int batch, int height, int w
     assert_true(scale > 0.01);
     for (int check = 0; check < MAX_CHECKS; check++) {
         size_t index = random_below(&random, (uint32_t)r.inputs);
-        check_slope(&ref.value[0][index], (double)r.grad_input[index], scale, &ref, spec, parameters,
-                    &r, "input", index);
+        check_slope(&ref.value[0][index], (double)r.grad_input[index], scale, &ref, spec,
+                    parameters, &r, "input", index);
     }
     free(parameters);
     reference_clear(&ref, spec);
@@ -425,7 +425,7 @@ static void test_whole_networks(void **state) {
     check_network(&spec, 3, 16, 24);
 }
 
-/* Scatter form of a transposed 4x4 stride-2 convolution with one cut row and column on every side. */
+/* Scatter form of a transposed 4x4 stride-2 convolution, one row and column cut on every side. */
 static void test_transposed(void **state) {
     (void)state;
     enum { H = 3, W = 4, CIN = 5, COUT = 6 };
