@@ -36,12 +36,13 @@ vqz_status vqz_context_create(vqz_context **out, const vqz_context_options *opti
     if (!context)
         return vqzi_fail(diag, VQZ_ERROR_MEMORY, "out of memory for a context");
     context->options = *options;
-    context->threads = options->threads;
+    context->team.threads = options->threads;
 #ifdef _OPENMP
-    if (context->threads == 0)
-        context->threads = VQZI_MIN(omp_get_num_procs(), MAX_THREADS);
+    if (context->team.threads == 0)
+        context->team.threads = VQZI_MIN(omp_get_num_procs(), MAX_THREADS);
 #endif
-    context->threads = VQZI_MAX(context->threads, 1);
+    context->team.threads = VQZI_MAX(context->team.threads, 1);
+    context->team.grain = VQZI_GRAIN;
     context->work_tile = VQZI_WORK_TILE;
     vqzi_kernels_init(&context->kernels, options->cpu);
     *out = context;
@@ -52,8 +53,9 @@ void vqz_context_free(vqz_context *context) {
     free(context);
 }
 
-void vqzi_context_set_work_tile(vqz_context *context, uint32_t pixels) {
-    context->work_tile = pixels;
+void vqzi_context_set_tuning(vqz_context *context, uint32_t work_tile, uint64_t grain) {
+    context->work_tile = work_tile;
+    context->team.grain = grain;
 }
 
 vqz_status vqzi_check_picture(const vqz_context *context, const vqz_image *image, vqz_diag *diag) {

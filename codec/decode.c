@@ -157,7 +157,7 @@ static vqz_status prepare(struct decoder *decoder, const vqz_model *model, vqz_d
     vqzi_quantiser_options options = {
         .level = vqzi_model_level(decoder->model, (int)decoder->header.quality),
         .kernels = &context->kernels,
-        .threads = context->threads,
+        .threads = context->team.threads,
     };
     /* First the sizes that the ring and the quantiser follow from, then again within what they leave
        of the memory limit; a smaller work tile only needs narrower rows. */
@@ -180,7 +180,7 @@ static vqz_status prepare(struct decoder *decoder, const vqz_model *model, vqz_d
         status = vqzi_quantiser_create(&decoder->quantiser, decoder->model, &options);
     if (status == VQZ_OK)
         status = vqzi_executor_create(&decoder->synthesis, &model->synthesis, &job->plan,
-                                      options.level, &context->kernels, context->threads);
+                                      options.level, &context->kernels, &context->team);
     if (status == VQZ_OK)
         status = vqzi_stream_coder_create(&decoder->coder, decoder->model, options.level.nearest);
     return status == VQZ_OK ? VQZ_OK
@@ -214,9 +214,11 @@ static vqz_status read_tile_row(struct decoder *decoder) {
 }
 
 static void decode_work_tile(struct decoder *decoder, uint32_t x, uint32_t y) {
-    int threads = decoder->context->threads;
+    const vqzi_team *team = &decoder->context->team;
     vqzi_view input = vqzi_executor_begin(decoder->synthesis, x, y);
-#pragma omp parallel for num_threads(threads) schedule(static)
+    uint64_t positions = (uint64_t)((input.y.end - input.y.begin) * (input.x.end - input.x.begin));
+    int threads = vqzi_team_size(team, positions * vqzi_quantiser_work(decoder->quantiser));
+#pragma omp parallel for num_threads(threads) schedule(dynamic, 4)
     for (int64_t row = input.y.begin; row < input.y.end; row++) {
         const uint16_t *planes[VQZI_MAX_PLANES];
         for (uint32_t p = 0; p < decoder->model->plane_count; p++)
@@ -229,7 +231,9 @@ static void decode_work_tile(struct decoder *decoder, uint32_t x, uint32_t y) {
     vqzi_view output = vqzi_executor_run(decoder->synthesis);
     int64_t end_x = VQZI_MIN(x + decoder->job.work, decoder->image->width);
     int64_t end_y = VQZI_MIN(y + decoder->job.work, decoder->image->height);
-#pragma omp parallel for num_threads(threads) schedule(static)
+    threads = vqzi_team_size(team, (uint64_t)((end_x - x) * (end_y - y)) * output.channels *
+                                       VQZI_ELEMENT_WORK);
+#pragma omp parallel for num_threads(threads) schedule(dynamic, 8)
     for (int64_t row = y; row < end_y; row++)
         vqzi_pixels_store_row(&output, row, x, end_x, decoder->model->pixel_shift,
                               decoder->image);

@@ -75,7 +75,7 @@ static vqz_status prepare(struct encoder *encoder, const vqz_model *model, int q
         .max_width = context->work_tile / stride,
         .positions = pixels / stride / stride,
         .kernels = &context->kernels,
-        .threads = context->threads,
+        .threads = context->team.threads,
     };
     uint64_t other = vqzi_quantiser_memory(encoder->model, &options) + indices_size(encoder);
     if (needs_alpha_chunk(encoder))
@@ -89,7 +89,7 @@ static vqz_status prepare(struct encoder *encoder, const vqz_model *model, int q
         status = vqzi_quantiser_create(&encoder->quantiser, encoder->model, &options);
     if (status == VQZ_OK)
         status = vqzi_executor_create(&encoder->analysis, &model->analysis, &encoder->job.plan,
-                                      options.level, &context->kernels, context->threads);
+                                      options.level, &context->kernels, &context->team);
     if (status == VQZ_OK)
         status = vqzi_stream_coder_create(&encoder->coder, encoder->model, options.level.nearest);
     return status == VQZ_OK ? VQZ_OK
@@ -133,9 +133,11 @@ static vqz_status write_header(struct encoder *encoder, const vqz_encode_options
    whose first position is (tile_x, tile_y). */
 static void encode_work_tile(struct encoder *encoder, uint32_t x, uint32_t y, uint32_t tile_x,
                              uint32_t tile_y, size_t pitch) {
-    int threads = encoder->context->threads;
+    const vqzi_team *team = &encoder->context->team;
     vqzi_view input = vqzi_executor_begin(encoder->analysis, x, y);
-#pragma omp parallel for num_threads(threads) schedule(static)
+    uint64_t pixels = (uint64_t)((input.y.end - input.y.begin) * (input.x.end - input.x.begin));
+    int threads = vqzi_team_size(team, pixels * input.channels * VQZI_ELEMENT_WORK);
+#pragma omp parallel for num_threads(threads) schedule(dynamic, 8)
     for (int64_t row = input.y.begin; row < input.y.end; row++)
         vqzi_pixels_load_row(&input, row, encoder->image);
 
@@ -144,7 +146,9 @@ static void encode_work_tile(struct encoder *encoder, uint32_t x, uint32_t y, ui
     uint32_t end_x = VQZI_MIN(x + size, encoder->job.columns);
     uint32_t end_y = VQZI_MIN(y + size, encoder->job.rows);
     size_t plane_size = (size_t)encoder->job.tile_rows * encoder->job.tile_rows;
-#pragma omp parallel for num_threads(threads) schedule(dynamic, 4)
+    threads = vqzi_team_size(team, (uint64_t)(end_x - x) * (end_y - y) *
+                                       vqzi_quantiser_work(encoder->quantiser));
+#pragma omp parallel for num_threads(threads) schedule(dynamic, 2)
     for (uint32_t row = y; row < end_y; row++) {
         uint16_t *planes[VQZI_MAX_PLANES];
         for (uint32_t p = 0; p < encoder->model->plane_count; p++)

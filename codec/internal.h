@@ -22,12 +22,13 @@ struct vqz_model {
 struct vqz_context {
     vqz_context_options options;
     vqzi_kernels kernels;
-    int threads;
+    vqzi_team team;
     uint32_t work_tile;
 };
 
-/* Overrides the size of the work tiles: a power of two, VQZI_MIN_WORK_TILE..VQZI_TILE.  For tests. */
-void vqzi_context_set_work_tile(vqz_context *context, uint32_t pixels);
+/* For tests.  Size of the work tiles: a power of two, VQZI_MIN_WORK_TILE..VQZI_TILE; grain: see
+   vqzi_team.  Neither may change a result. */
+void vqzi_context_set_tuning(vqz_context *context, uint32_t work_tile, uint64_t grain);
 
 /* Whether a picture is acceptable to the interface and the limits. */
 VQZ_MUST_CHECK vqz_status vqzi_check_picture(const vqz_context *context, const vqz_image *image,

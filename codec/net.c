@@ -6,13 +6,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { SMALL_WORK = 1 << 14 }; /* elements of a register below which one thread computes it */
-
 struct vqzi_executor {
     const vqzi_prepared_net *prepared;
     const vqzi_net_plan *plan;
     vqzi_kernels kernels;
-    int threads;
+    vqzi_team team;
     int32_t *offsets[VQZI_MAX_OPS];  /* CONV: bias + rounding at this level, padded to 16 */
     int16_t *slots[VQZI_MAX_OPS + 1];
     vqzi_view views[VQZI_MAX_OPS + 1];
@@ -224,14 +222,14 @@ void vqzi_net_plan_make(vqzi_net_plan *plan, const vqzi_prepared_net *prepared, 
 
 vqz_status vqzi_executor_create(vqzi_executor **out, const vqzi_prepared_net *prepared,
                                 const vqzi_net_plan *plan, vqzi_level level,
-                                const vqzi_kernels *kernels, int threads) {
+                                const vqzi_kernels *kernels, const vqzi_team *team) {
     vqzi_executor *executor = calloc(1, sizeof *executor);
     if (!executor)
         return VQZ_ERROR_MEMORY;
     executor->prepared = prepared;
     executor->plan = plan;
     executor->kernels = *kernels;
-    executor->threads = threads;
+    executor->team = *team;
     for (uint32_t s = 0; s < plan->slot_count; s++) {
         size_t bytes;
         if (plan->elements[s] > SIZE_MAX / 2 ||
@@ -349,6 +347,16 @@ static void run_row(const vqzi_executor *executor, uint32_t i, int64_t y) {
     }
 }
 
+/* Of one output position, as vqzi_team counts it. */
+static uint64_t position_work(const vqzi_executor *executor, uint32_t i) {
+    const vqzi_op *op = &executor->prepared->net->ops[i];
+    const vqzi_conv *conv = &executor->prepared->convs[i];
+    uint64_t work = (uint64_t)op->channels * VQZI_ELEMENT_WORK;
+    if (op->kind == VQZI_CONV)
+        work += (uint64_t)op->channels * conv->kernel * conv->kernel * conv->in_channels;
+    return work;
+}
+
 vqzi_view vqzi_executor_run(vqzi_executor *executor) {
     const vqzi_net *net = executor->prepared->net;
     for (uint32_t i = 0; i < net->op_count; i++) {
@@ -357,9 +365,9 @@ vqzi_view vqzi_executor_run(vqzi_executor *executor) {
         if (begin == end || dst->x.begin == dst->x.end)
             continue;
         place_view(executor, i + 1);
-        int64_t work = (end - begin) * (dst->x.end - dst->x.begin) * dst->channels;
-        int threads = work < SMALL_WORK ? 1 : executor->threads;
-#pragma omp parallel for num_threads(threads) schedule(static)
+        uint64_t positions = (uint64_t)((end - begin) * (dst->x.end - dst->x.begin));
+        int threads = vqzi_team_size(&executor->team, positions * position_work(executor, i));
+#pragma omp parallel for num_threads(threads) schedule(dynamic, 2)
         for (int64_t y = begin; y < end; y++)
             run_row(executor, i, y);
     }

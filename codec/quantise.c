@@ -227,6 +227,18 @@ void vqzi_quantiser_free(vqzi_quantiser *quantiser) {
 
 /* ---- rows ---- */
 
+uint64_t vqzi_quantiser_work(const vqzi_quantiser *quantiser) {
+    uint64_t work = 0;
+    for (uint32_t p = 0; p < quantiser->model->plane_count; p++) {
+        const vqzi_plane *plane = &quantiser->model->planes[p];
+        const plane_book *book = &quantiser->books[p];
+        work += (uint64_t)plane->dims * VQZI_ELEMENT_WORK;
+        if (book->codes.codes > 0 && !book->table)
+            work += (uint64_t)plane->codes * (plane->dims + 4u);
+    }
+    return work;
+}
+
 void vqzi_quantise_row(const vqzi_quantiser *quantiser, int thread, const int16_t *latents,
                        uint32_t width, uint16_t *const *indices) {
     const vqzi_model *model = quantiser->model;
