@@ -1,7 +1,7 @@
 /*
  * bench_network.c - speed of a training step's networks: forward and backward of the classic and
- * the photo networks, in both precisions.  One pass costs three times the forward MACs (forward, data
- * gradient, weight gradient); pixels are those of the picture.
+ * the photo networks, in both precisions.  One pass costs three times the forward MACs (forward,
+ * data gradient, weight gradient); pixels are those of the picture.
  *
  *   bench_network [threads] [seconds per line]
  */
