@@ -51,7 +51,9 @@ void file_install_signal_handlers(void) {
         if (sigaction(numbers[i], NULL, &old) == 0 && old.sa_handler != SIG_IGN)
             sigaction(numbers[i], &action, NULL);
     }
+    /* a closed pipe and a file size limit are to be errors of write() */
     signal(SIGPIPE, SIG_IGN);
+    signal(SIGXFSZ, SIG_IGN);
 }
 
 static vqz_status fail_errno(vqz_diag *diag, const char *doing, int error) {
@@ -61,6 +63,9 @@ static vqz_status fail_errno(vqz_diag *diag, const char *doing, int error) {
     case ENOSPC:
     case EDQUOT:
         remedy = "; free some space or write elsewhere with -o";
+        break;
+    case EFBIG:
+        remedy = "; raise the limit on file sizes or write elsewhere with -o";
         break;
     case EACCES:
     case EPERM:

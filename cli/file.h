@@ -20,7 +20,7 @@ VQZ_MUST_CHECK vqz_status file_check_target(const char *path, bool force, vqz_di
 /* Creates a folder and its parents; an existing one is fine. */
 VQZ_MUST_CHECK vqz_status file_make_folder(const char *path, vqz_diag *diag);
 /* Makes SIGINT, SIGTERM, SIGHUP remove the temporary file in work and end the program as the signal
-   would; SIGPIPE is ignored so that writing reports EPIPE. */
+   would; SIGPIPE and SIGXFSZ are ignored so that writing reports EPIPE and EFBIG. */
 void file_install_signal_handlers(void);
 
 #endif

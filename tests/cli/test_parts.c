@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -58,6 +59,35 @@ static void test_signal_while_writing(void **state) {
         assert_int_equal(count_files("."), 1);
     }
     assert_true(hit > 0);
+}
+
+static void test_write_that_fails(void **state) {
+    (void)state;
+    /* a limit on file sizes stands in for the full disk: writing breaks off in the middle */
+    write_test_file("target", "old", 3);
+    fflush(stdout);
+    pid_t child = fork();
+    assert_true(child >= 0);
+    if (child == 0) {
+        static const char data[100000];
+        struct rlimit limit = { 4096, 4096 };
+        vqz_diag diag = { "" };
+        file_install_signal_handlers();
+        bool right = setrlimit(RLIMIT_FSIZE, &limit) == 0 &&
+                     file_write("target", data, sizeof data, true, &diag) == VQZ_ERROR_IO &&
+                     strstr(diag.message, "limit on file sizes") != NULL &&
+                     file_write("other", data, sizeof data, false, &diag) == VQZ_ERROR_IO &&
+                     file_write("fits", data, 4096, false, &diag) == VQZ_OK;
+        _exit(right ? 0 : 1);
+    }
+    int status;
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+    size_t size;
+    char *kept = read_test_file("target", &size);
+    assert_int_equal(size, 3);
+    free(kept);
+    assert_int_equal(count_files("."), 2);
 }
 
 static void test_signal_during_compress(void **state) {
@@ -256,7 +286,7 @@ static void test_metrics(void **state) {
         double expected = plain_ms_ssim(&a, &b, cases[i].scales, weights);
         assert_int_equal(metrics_ms_ssim(&a, &b, 1, &one), VQZ_OK);
         assert_int_equal(metrics_ms_ssim(&a, &b, 2, &two), VQZ_OK);
-        if (fabs(one - expected) > 1e-4)
+        if (fabs(one - expected) > 1e-5)
             fail_msg("%ux%u: %.7f instead of %.7f", a.width, a.height, one, expected);
         assert_true(one == two);
         assert_int_equal(metrics_ms_ssim(&a, &a, 1, &one), VQZ_OK);
@@ -305,6 +335,7 @@ int main(void) {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, program_enter_folder, program_leave_folder)
     const struct CMUnitTest tests[] = {
         TEST(test_signal_while_writing), TEST(test_signal_during_compress),
+        TEST(test_write_that_fails),
         cmocka_unit_test(test_options),  cmocka_unit_test(test_tables),
         cmocka_unit_test(test_metrics),  cmocka_unit_test(test_json),
         cmocka_unit_test(test_paths),
