@@ -183,6 +183,9 @@ static vqz_status parse_kind(picture *p, const uint8_t *data, size_t size, uint6
         return picture_parse_pnm(p, data, size, max_pixels, diag);
     if (size == 0)
         return vqzi_fail(diag, VQZ_ERROR_FORMAT, "the file is empty");
+    if (size >= 4 && memcmp(data + 1, "PNG", 3) == 0)
+        return vqzi_fail(diag, VQZ_ERROR_CORRUPT,
+                         "PNG: the signature is damaged (cut, or sent as text?)");
     const char *kind = foreign_kind(data, size);
     if (kind != NULL)
         return vqzi_fail(diag, VQZ_ERROR_FORMAT, "%s; convert it to PNG, JPEG or PNM first", kind);
