@@ -69,8 +69,8 @@ int network_d2s(network_spec *spec, int src, int block) {
 }
 
 /* Whether a transposed convolution has tap (ky, kx) for output channel oc.  Row dy of each 2x2
-   output block sees input rows y + dy - 1 and y + dy only: of the three rows of a 3x3 kernel, the last
-   is missing for dy = 0 and the first for dy = 1.  Columns alike. */
+   output block sees input rows y + dy - 1 and y + dy only: of the three rows of a 3x3 kernel, the
+   last is missing for dy = 0 and the first for dy = 1.  Columns alike. */
 static bool transposed_has(const layer *l, int oc, int ky, int kx) {
     int position = oc / (l->cout / 4), dy = position / 2, dx = position % 2;
     return ky != 2 * (1 - dy) && kx != 2 * (1 - dx);
