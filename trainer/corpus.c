@@ -84,12 +84,12 @@ typedef struct loader {
     const corpus_files *files;
     pthread_mutex_t lock;
     pthread_cond_t advanced;
-    slot *slots;      /* a ring: file i waits in slot i % slot_count */
+    slot *slots; /* a ring: file i waits in slot i % slot_count */
     size_t slot_count;
-    size_t next;      /* file to be decoded next */
-    size_t decided;   /* files before this one have been kept or left out */
-    bool full;        /* the budget is used up: nothing more is taken */
-    vqz_image *kept;  /* room for every file */
+    size_t next;     /* file to be decoded next */
+    size_t decided;  /* files before this one have been kept or left out */
+    bool full;       /* the budget is used up: nothing more is taken */
+    vqz_image *kept; /* room for every file */
     size_t kept_count;
     uint64_t gray_bytes, other_bytes; /* of the kept pictures, by their number of channels */
     corpus_stats stats;
@@ -216,7 +216,8 @@ static int by_key(const void *a, const void *b) {
     return x->index < y->index ? -1 : x->index > y->index;
 }
 
-/* The output function of splitmix64 (Steele, Lea and Flood 2014): every bit depends on every bit. */
+/* The output function of splitmix64 (Steele, Lea and Flood 2014): every bit depends on every bit.
+ */
 static uint64_t mix(uint64_t z) {
     z = (z ^ z >> 30) * 0xBF58476D1CE4E5B9u;
     z = (z ^ z >> 27) * 0x94D049BB133111EBu;

@@ -12,7 +12,7 @@
 #include <string.h>
 
 enum {
-    MAX_SHRINK = 16,  /* a window is at most this many crops wide */
+    MAX_SHRINK = 16,   /* a window is at most this many crops wide */
     BLOCK_WIDTH = 1024 /* source columns averaged at a time: what the stack buffer holds */
 };
 
@@ -100,7 +100,8 @@ static void copy_window(const window *w, uint8_t *dst) {
 /* Source samples that an output sample covers, and how much of the first and the last. */
 typedef struct span {
     size_t first, last;
-    uint32_t first_weight, last_weight; /* the others weigh size; when first == last, first_weight */
+    uint32_t first_weight,
+        last_weight; /* the others weigh size; when first == last, first_weight */
 } span;
 
 static span cover(size_t output, size_t side, size_t size) {

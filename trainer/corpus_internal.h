@@ -1,5 +1,6 @@
 /*
- * corpus_internal.h - the corpus as its loader (corpus.c) leaves it for the cropper (corpus_crop.c).
+ * corpus_internal.h - the corpus as its loader (corpus.c) leaves it for the cropper
+ * (corpus_crop.c).
  */
 #ifndef TRAINER_CORPUS_INTERNAL_H
 #define TRAINER_CORPUS_INTERNAL_H

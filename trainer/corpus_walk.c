@@ -87,7 +87,8 @@ static void report(walker *w, const char *path, const char *reason) {
 }
 
 static bool has_picture_extension(const char *name) {
-    static const char *const extensions[] = {".png", ".jpg", ".jpeg", ".pnm", ".ppm", ".pgm", ".pam"};
+    static const char *const extensions[] = {".png", ".jpg", ".jpeg", ".pnm",
+                                             ".ppm", ".pgm", ".pam"};
     const char *dot = strrchr(name, '.');
     for (size_t i = 0; dot != NULL && i < sizeof extensions / sizeof extensions[0]; i++)
         if (strcasecmp(dot, extensions[i]) == 0)
@@ -130,7 +131,7 @@ static vqz_status walk_entry(walker *w, const char *folder, const char *name, in
 }
 
 static vqz_status walk_folder(walker *w, const char *path, const struct stat *facts, int depth) {
-    bool first;
+    bool first = false;
     VQZ_TRY(enter_folder(w, facts, &first));
     if (!first)
         return VQZ_OK;

@@ -13,8 +13,8 @@ typedef struct corpus_files {
 } corpus_files;
 
 /* Named files are taken as they are; folders are searched for the usual extensions, following
-   symbolic links but entering no folder twice and skipping hidden names.  A named path that does not
-   exist is an error.  On failure *files is released. */
+   symbolic links but entering no folder twice and skipping hidden names.  A named path that does
+   not exist is an error.  On failure *files is released. */
 VQZ_MUST_CHECK vqz_status corpus_walk(corpus_files *files, const corpus_options *options,
                                       vqz_diag *diag);
 void corpus_files_free(corpus_files *files);

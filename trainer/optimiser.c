@@ -5,10 +5,13 @@
 #include <string.h>
 
 static const double OUTLIER = 5.0, CLIP = 2.0; /* times the running norm */
+static const float FAST = 10.0f;
 enum { GATE_WARM_UP = 50, NORM_BLOCK = 4096 };
 
-vqz_status optimiser_create(optimiser *o, size_t count, float beta2, vqz_diag *diag) {
-    *o = (optimiser){.count = count, .beta1 = 0.9f, .beta2 = beta2};
+vqz_status optimiser_create(optimiser *o, size_t count, size_t fast_from, float beta2,
+                            vqz_diag *diag) {
+    *o = (optimiser){
+        .count = count, .fast_from = fast_from, .beta1 = 0.9f, .beta2 = beta2};
     o->m = calloc(count, sizeof *o->m);
     o->v = calloc(count, sizeof *o->v);
     if (!o->m || !o->v) {
@@ -62,7 +65,8 @@ bool optimiser_step(optimiser *o, float *parameters, const float *gradients, dou
         float g = gradients[i] * scale;
         m[i] = b1 * m[i] + (1 - b1) * g;
         v[i] = b2 * v[i] + (1 - b2) * g * g;
-        parameters[i] -= learning_rate * (m[i] * correct1) / (sqrtf(v[i] * correct2) + 1e-8f);
+        float rate_here = i < o->fast_from ? learning_rate : learning_rate * FAST;
+        parameters[i] -= rate_here * (m[i] * correct1) / (sqrtf(v[i] * correct2) + 1e-8f);
     }
     return true;
 }

@@ -15,10 +15,12 @@ typedef struct optimiser {
     double average_norm; /* running mean of accepted gradient norms */
     double gated;        /* steps that the average has seen */
     float beta1, beta2;
+    size_t fast_from; /* parameters from here on learn FAST times as quickly: codebook entries must keep
+                         up with latents, which move with the sum of many weights' steps */
 } optimiser;
 
-VQZ_MUST_CHECK vqz_status optimiser_create(optimiser *o, size_t count, float beta2,
-                                           vqz_diag *diag);
+VQZ_MUST_CHECK vqz_status optimiser_create(optimiser *o, size_t count, size_t fast_from,
+                                           float beta2, vqz_diag *diag);
 void optimiser_clear(optimiser *o);
 /* One step; false when it was skipped: nothing has changed then but the gate's average, which drifts
    up so that a lasting change of scale is accepted in the end.  *norm receives the gradient norm. */

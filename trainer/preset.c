@@ -42,7 +42,7 @@ static void build_classic(model_spec *spec, train_settings *settings, int codes,
 
     *settings = (train_settings){.batch = 32,
                                  .crop = 64,
-                                 .learning_rate = 1e-3f,
+                                 .learning_rate = 6e-4f,
                                  .min_scale = 1.0f,
                                  .beta = 0.25f,
                                  .adam_beta2 = 0.999f,
@@ -106,7 +106,7 @@ static void build_photo(model_spec *spec, train_settings *settings, int codes, i
 
     *settings = (train_settings){.batch = 16,
                                  .crop = 128,
-                                 .learning_rate = 1.5e-3f,
+                                 .learning_rate = 1e-3f,
                                  .min_scale = 0.5f,
                                  .beta = 0.25f,
                                  .adam_beta2 = 0.99f,

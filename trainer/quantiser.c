@@ -74,6 +74,10 @@ size_t quantiser_parameter_count(const quantiser *q) {
     return q->parameter_count;
 }
 
+size_t quantiser_books_offset(const quantiser *q) {
+    return q->book_offset[0];
+}
+
 void quantiser_bind(quantiser *q, float *parameters) {
     q->parameters = parameters;
 }
@@ -147,7 +151,7 @@ void quantiser_init(quantiser *q, const float *lambdas, const float *deviations,
         for (int c = 0; c < D; c++) {
             q->parameters[level * D + c] = logf(step);
             float scale = deviations ? deviations[c] * 0.55f / step : 1.0f; /* logistic: sd = 1.81 s */
-            q->parameters[(spec->levels + level) * D + c] = logf(fmaxf(scale, 0.05f));
+            q->parameters[(spec->levels + level) * D + c] = logf(fmaxf(scale, 0.2f));
         }
         for (int p = 0; p < spec->plane_count; p++) {
             const plane_spec *s = &spec->planes[p];

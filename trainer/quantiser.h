@@ -31,6 +31,7 @@ void quantiser_free(quantiser *q);
 /* Learned parameters, a segment of the trainer's flat array: log steps (L, D), log scales of the
    logistic models in steps (L, D), codebooks (plane: L, K, d) in steps. */
 size_t quantiser_parameter_count(const quantiser *q);
+size_t quantiser_books_offset(const quantiser *q); /* where the codebooks begin */
 void quantiser_bind(quantiser *q, float *parameters);
 /* Sets steps from the lambdas (uniform quantisation at high rate: step = 2.94 sqrt(lambda); 1 when
    lambda is 0), scales from the deviations of the latents (NULL: 1), codebooks uniform in

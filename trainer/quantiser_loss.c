@@ -11,6 +11,9 @@
 #include <math.h>
 
 static const float FLOOR = 1e-9f; /* of a probability: bounds bits and gradients for outliers */
+/* Least scale in steps.  A channel that is nearly always zero would shrink its scale for ever, and the
+   first value that is not zero would then get a gradient of 1.44 / scale: training blows up. */
+static const float MIN_LOG_SCALE = -1.9f;
 
 static float logistic(float x) {
     return 1.0f / (1.0f + expf(-x));
@@ -41,7 +44,7 @@ static double rate_of(const quantiser *q, size_t positions, size_t per_sample, c
             const float *scales = q->parameters + (L + (size_t)levels[n / per_sample]) * D;
             for (size_t c = 0; c < D; c++) {
                 float by_y, by_scale;
-                sum += logistic_bits(q->noisy[n * D + c], expf(-scales[c]), &by_y, &by_scale);
+                sum += logistic_bits(q->noisy[n * D + c], expf(-fmaxf(scales[c], MIN_LOG_SCALE)), &by_y, &by_scale);
             }
         }
         sums[i] = sum;
@@ -88,7 +91,8 @@ void quantiser_rate_backward(quantiser *q, const float *latent, size_t positions
         for (size_t i = 0; i < samples; i++) {
             size_t level = (size_t)levels[i];
             float step = expf(q->parameters[level * D + c]);
-            float inverse_scale = expf(-q->parameters[(L + level) * D + c]);
+            float log_scale = q->parameters[(L + level) * D + c];
+            float inverse_scale = expf(-fmaxf(log_scale, MIN_LOG_SCALE));
             double step_sum = 0, scale_sum = 0;
             for (size_t n = i * per_sample; n < (i + 1) * per_sample; n++) {
                 float by_y, by_scale, y = latent[n * D + c] / step;
@@ -100,7 +104,8 @@ void quantiser_rate_backward(quantiser *q, const float *latent, size_t positions
                                 weights[i] * by_y * y;
             }
             grad_parameters[level * D + c] += (float)step_sum;
-            grad_parameters[(L + level) * D + c] += (float)scale_sum;
+            if (log_scale > MIN_LOG_SCALE || scale_sum < 0) /* at the floor only upwards */
+                grad_parameters[(L + level) * D + c] += (float)scale_sum;
         }
 }
 

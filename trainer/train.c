@@ -134,7 +134,9 @@ static vqz_status allocate(trainer *t, vqz_diag *diag) {
     t->synthesis_offset = t->spec.analysis.parameter_count;
     t->quantiser_offset = t->synthesis_offset + t->spec.synthesis.parameter_count;
     t->parameter_count = t->quantiser_offset + quantiser_parameter_count(t->quantiser);
-    VQZ_TRY(optimiser_create(&t->optimiser, t->parameter_count, t->settings.adam_beta2, diag));
+    VQZ_TRY(optimiser_create(&t->optimiser, t->parameter_count,
+                             t->quantiser_offset + quantiser_books_offset(t->quantiser),
+                             t->settings.adam_beta2, diag));
 
     size_t latents = t->positions * (size_t)t->spec.latent_channels;
     for (int p = 0; p < t->spec.plane_count; p++)

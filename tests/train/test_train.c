@@ -1,0 +1,322 @@
+/*
+ * test_train.c - real training runs on pictures made here: they must learn, repeat bit for bit, and
+ * survive SIGKILL at any moment.
+ */
+#include "cli/picture.h"
+#include "format/model.h"
+#include "trainer/train.h"
+#include <dirent.h>
+#include <math.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+enum { PICTURES = 24, SIDE = 48 };
+
+typedef struct fixture {
+    char folder[64], corpus[96], output[96], other[96];
+} fixture;
+
+static void write_bytes(const char *path, const void *data, size_t size) {
+    FILE *file = fopen(path, "wb");
+    assert_non_null(file);
+    assert_int_equal(fwrite(data, 1, size, file), size);
+    assert_int_equal(fclose(file), 0);
+}
+
+/* Soft-edged disks over a sloped background: few degrees of freedom, so that a model can learn them. */
+static void write_picture(const char *path, random_state *random, bool gray) {
+    uint8_t pixels[SIDE * SIDE * 3];
+    picture p = {.image = {SIDE, SIDE, gray ? 1 : 3, (size_t)SIDE * (gray ? 1 : 3), pixels}};
+    float base[3], slope[3], disk[3];
+    for (int c = 0; c < 3; c++) {
+        base[c] = 60 + 120 * random_uniform(random);
+        slope[c] = 60 * random_uniform(random) - 30;
+        disk[c] = 255 * random_uniform(random);
+    }
+    float cx = SIDE * random_uniform(random), cy = SIDE * random_uniform(random);
+    float radius = 6 + 12 * random_uniform(random);
+    int channels = gray ? 1 : 3;
+    for (int y = 0; y < SIDE; y++)
+        for (int x = 0; x < SIDE; x++)
+            for (int c = 0; c < channels; c++) {
+                float inside = 1 / (1 + expf(hypotf((float)x - cx, (float)y - cy) - radius));
+                float value = base[c] + slope[c] * (float)(x + y) / SIDE;
+                value += inside * (disk[c] - value);
+                pixels[(y * SIDE + x) * channels + c] = (uint8_t)fmaxf(0, fminf(255, value));
+            }
+    void *data;
+    size_t size;
+    assert_int_equal(picture_serialise(&p, PICTURE_PNG, &data, &size, NULL), VQZ_OK);
+    write_bytes(path, data, size);
+    free(data);
+}
+
+static int setup(void **state) {
+    fixture *f = calloc(1, sizeof *f);
+    random_state random;
+    random_seed(&random, 11);
+    snprintf(f->folder, sizeof f->folder, "/tmp/vqz-train-XXXXXX");
+    assert_non_null(mkdtemp(f->folder));
+    snprintf(f->corpus, sizeof f->corpus, "%s/pictures", f->folder);
+    snprintf(f->output, sizeof f->output, "%s/model.vqm", f->folder);
+    snprintf(f->other, sizeof f->other, "%s/other.vqm", f->folder);
+    assert_int_equal(mkdir(f->corpus, 0755), 0);
+    for (int i = 0; i < PICTURES; i++) {
+        char path[128];
+        snprintf(path, sizeof path, "%s/%02d.png", f->corpus, i);
+        write_picture(path, &random, false);
+    }
+    *state = f;
+    return 0;
+}
+
+static void remove_folder(const char *folder) {
+    DIR *directory = opendir(folder);
+    for (struct dirent *entry; directory && (entry = readdir(directory)) != NULL;) {
+        char path[512];
+        if (entry->d_name[0] == '.')
+            continue;
+        snprintf(path, sizeof path, "%s/%s", folder, entry->d_name);
+        if (unlink(path) != 0)
+            remove_folder(path);
+    }
+    if (directory)
+        closedir(directory);
+    rmdir(folder);
+}
+
+static int teardown(void **state) {
+    fixture *f = *state;
+    remove_folder(f->folder);
+    free(f);
+    return 0;
+}
+
+static train_options small_run(fixture *f, const char *const *paths, const char *preset,
+                               uint64_t steps) {
+    train_options o;
+    train_options_init(&o);
+    o.paths = paths;
+    o.path_count = 1;
+    o.output = f->output;
+    o.preset = preset;
+    o.steps = steps;
+    o.batch = 4;
+    o.crop = 32;
+    o.threads = 2;
+    o.holdout = 0.2;
+    o.min_scale = 1;
+    o.precision = "float32"; /* the same on every machine's test run */
+    o.quiet = true;
+    o.force = true;
+    o.read = picture_read_pixels;
+    return o;
+}
+
+static void read_model(const char *path, vqzi_model *model) {
+    FILE *file = fopen(path, "rb");
+    assert_non_null(file);
+    static uint8_t bytes[8 << 20];
+    size_t size = fread(bytes, 1, sizeof bytes, file);
+    fclose(file);
+    vqz_diag diag = {""};
+    *model = (vqzi_model){0};
+    if (vqzi_model_parse(model, bytes, size, NULL, &diag) != VQZ_OK)
+        fail_msg("%s", diag.message);
+}
+
+static void must_train(const train_options *o) {
+    vqz_diag diag = {""};
+    if (train_run(o, NULL, &diag) != VQZ_OK)
+        fail_msg("%s", diag.message);
+}
+
+/* Value of the last (or first) "psnr" of a card's held-out list. */
+static double card_value(const char *card, const char *key) {
+    const char *at = strstr(card, "\"held_out\"");
+    assert_non_null(at);
+    at = strstr(at, key);
+    assert_non_null(at);
+    return atof(strchr(at, ':') + 1);
+}
+
+static double held_out_psnr(const fixture *f) {
+    vqzi_model model;
+    read_model(f->output, &model);
+    double psnr = card_value(model.card, "\"psnr\"");
+    assert_true(fabs(card_value(model.card, "\"float_minus_integer_db\"")) < 0.2);
+    vqzi_model_clear(&model);
+    return psnr;
+}
+
+static void test_classic_learns(void **state) {
+    fixture *f = *state;
+    const char *paths[] = {f->corpus};
+    for (int loss = 0; loss < 2; loss++) { /* both kinds of codebook training */
+        train_options o = small_run(f, paths, "classic", 3);
+        o.codes = 64;
+        o.codebook = loss ? "loss" : "ema";
+        must_train(&o);
+        double before = held_out_psnr(f);
+        o.steps = 150;
+        must_train(&o);
+        double after = held_out_psnr(f);
+        if (after < before + 3 || after < 17)
+            fail_msg("held-out PSNR went from %.2f to %.2f dB", before, after);
+    }
+}
+
+static void test_photo_learns(void **state) {
+    fixture *f = *state;
+    const char *paths[] = {f->corpus};
+    train_options o = small_run(f, paths, "photo", 60);
+    must_train(&o);
+    /* Level 0 stands first in the card: the smallest files. */
+    double first = held_out_psnr(f);
+    vqzi_model model;
+    read_model(f->output, &model);
+    const char *last = strstr(model.card, "\"quality\":100");
+    assert_non_null(last);
+    double best = atof(strstr(last, "\"psnr\":") + 7);
+    vqzi_model_clear(&model);
+    if (!(best > first + 4 && best > 30))
+        fail_msg("held-out PSNR %.2f dB at the lowest, %.2f at the best quality", first, best);
+}
+
+static void model_hash(const char *path, uint8_t hash[32]) {
+    vqzi_model model;
+    read_model(path, &model);
+    memcpy(hash, model.hash, 32);
+    vqzi_model_clear(&model);
+}
+
+static void test_same_seed_same_model(void **state) {
+    fixture *f = *state;
+    const char *paths[] = {f->corpus};
+    uint8_t first[32], second[32], third[32];
+    train_options o = small_run(f, paths, "classic", 25);
+    o.codes = 32;
+    must_train(&o);
+    model_hash(f->output, first);
+    must_train(&o);
+    model_hash(f->output, second);
+    assert_memory_equal(first, second, 32);
+    o.seed = 2;
+    must_train(&o);
+    model_hash(f->output, third);
+    assert_memory_not_equal(first, third, 32);
+}
+
+static void test_kill_and_resume(void **state) {
+    fixture *f = *state;
+    const char *paths[] = {f->corpus};
+    uint8_t whole[32], pieces[32];
+    train_options o = small_run(f, paths, "photo", 50);
+    o.output = f->other;
+    must_train(&o);
+    model_hash(f->other, whole);
+
+    o.output = f->output;
+    o.checkpoint_seconds = 1e-3; /* every step */
+    char checkpoint[128];
+    snprintf(checkpoint, sizeof checkpoint, "%s.ckpt", f->output);
+    random_state random;
+    random_seed(&random, 17);
+    int kills = 0, status = 1;
+    for (int attempt = 0; attempt < 40; attempt++) {
+        o.resume = access(checkpoint, F_OK) == 0;
+        pid_t child = fork();
+        assert_true(child >= 0);
+        if (child == 0) {
+            /* A fresh program: OpenMP's threads do not survive a fork. */
+            char seconds[32];
+            snprintf(seconds, sizeof seconds, "%s", o.resume ? "--resume" : "-f");
+            execl(getenv("VQZ") ? getenv("VQZ") : "./vqz", "vqz", "train", f->corpus, "-o",
+                  f->output, "--preset", "photo", "--steps", "50", "--batch", "4", "--crop", "32",
+                  "--threads", "2", "--holdout", "0.2", "--min-scale", "1", "--precision",
+                  "float32", "--checkpoint", "0.001s", "--quiet", seconds, (char *)NULL);
+            _exit(127);
+        }
+        /* The first lives a moment, later ones longer, so that the run gets done. */
+        usleep(300000 + (useconds_t)random_below(&random, 500000) * (useconds_t)(1 + attempt));
+        kill(child, SIGKILL);
+        assert_int_equal(waitpid(child, &status, 0), child);
+        if (WIFEXITED(status))
+            break;
+        kills++;
+    }
+    assert_true(WIFEXITED(status));
+    assert_int_equal(WEXITSTATUS(status), 0);
+    assert_true(kills > 0);
+    model_hash(f->output, pieces);
+    assert_memory_equal(whole, pieces, 32);
+    assert_int_not_equal(access(checkpoint, F_OK), 0); /* tidied up */
+}
+
+static void test_fine_tuning_starts_from_the_model(void **state) {
+    fixture *f = *state;
+    const char *paths[] = {f->corpus};
+    train_options o = small_run(f, paths, "photo", 60);
+    must_train(&o);
+    double trained = held_out_psnr(f);
+    FILE *file = fopen(f->output, "rb");
+    assert_non_null(file);
+    static uint8_t bytes[8 << 20];
+    size_t size = fread(bytes, 1, sizeof bytes, file);
+    fclose(file);
+    o.steps = 1;
+    o.init = f->output;
+    o.init_data = bytes;
+    o.init_size = size;
+    must_train(&o);
+    double tuned = held_out_psnr(f);
+    if (tuned < trained - 0.5)
+        fail_msg("%.2f dB became %.2f dB by one step of fine-tuning", trained, tuned);
+    o.preset = "classic"; /* another architecture: refused by name */
+    vqz_diag diag = {""};
+    assert_int_equal(train_run(&o, NULL, &diag), VQZ_ERROR_MODEL_MISMATCH);
+    assert_non_null(strstr(diag.message, "preset"));
+}
+
+static void test_refusals(void **state) {
+    fixture *f = *state;
+    const char *paths[] = {f->corpus};
+    vqz_diag diag = {""};
+    train_options o = small_run(f, paths, "classic", 1);
+    o.crop = 30; /* not a multiple of the stride */
+    assert_int_equal(train_run(&o, NULL, &diag), VQZ_ERROR_ARGUMENT);
+    o = small_run(f, paths, "classic", 0);
+    assert_int_equal(train_run(&o, NULL, &diag), VQZ_ERROR_ARGUMENT);
+    assert_non_null(strstr(diag.message, "--time"));
+    o = small_run(f, paths, "classic", 1);
+    o.resume = true; /* no checkpoint there */
+    assert_int_equal(train_run(&o, NULL, &diag), VQZ_ERROR_IO);
+    o = small_run(f, paths, "classic", 1);
+    o.force = false;
+    write_bytes(f->output, "keep", 4);
+    assert_int_equal(train_run(&o, NULL, &diag), VQZ_ERROR_IO);
+    char kept[5] = "";
+    FILE *file = fopen(f->output, "rb");
+    assert_int_equal(fread(kept, 1, 5, file), 4);
+    fclose(file);
+    assert_string_equal(kept, "keep");
+}
+
+int main(void) {
+#define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+    const struct CMUnitTest tests[] = {
+        TEST(test_classic_learns),       TEST(test_photo_learns),
+        TEST(test_same_seed_same_model), TEST(test_kill_and_resume),
+        TEST(test_refusals),             TEST(test_fine_tuning_starts_from_the_model),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
