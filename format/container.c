@@ -29,12 +29,12 @@ static void chunk_write(vqzi_buffer *buffer, uint8_t type, const uint8_t *data, 
 }
 
 void vqzi_header_write(vqzi_buffer *buffer, const vqzi_header *header) {
-    bool chunks = header->alpha_data != NULL || header->icc_data != NULL ||
-                  header->exif_data != NULL;
+    bool chunks =
+        header->alpha_data != NULL || header->icc_data != NULL || header->exif_data != NULL;
     vqzi_buffer_append(buffer, "VQZ", 3);
-    vqzi_buffer_byte(buffer, (uint8_t)(VQZI_VERSION | (header->gray ? FLAG_GRAY : 0) |
-                                       (header->alpha ? FLAG_ALPHA : 0) |
-                                       (chunks ? FLAG_CHUNKS : 0)));
+    vqzi_buffer_byte(buffer,
+                     (uint8_t)(VQZI_VERSION | (header->gray ? FLAG_GRAY : 0) |
+                               (header->alpha ? FLAG_ALPHA : 0) | (chunks ? FLAG_CHUNKS : 0)));
     vqzi_buffer_append(buffer, header->model_hash, sizeof header->model_hash);
     vqzi_buffer_varint(buffer, header->width - 1);
     vqzi_buffer_varint(buffer, header->height - 1);
@@ -72,7 +72,8 @@ static vqz_status read_chunks(vqzi_header *header, vqzi_reader *reader, vqz_diag
         else if ((*type & CHUNK_SKIPPABLE) == 0)
             return vqzi_fail(diag, VQZ_ERROR_UNSUPPORTED,
                              "the file needs a feature (chunk 0x%02x) that this library lacks; "
-                             "update vqz", *type);
+                             "update vqz",
+                             *type);
         if (slot == NULL)
             continue;
         if (*slot != NULL)
@@ -117,9 +118,10 @@ vqz_status vqzi_header_read(vqzi_header *header, const void *file, size_t size, 
     if (result.version == 0)
         return vqzi_fail(diag, VQZ_ERROR_CORRUPT, "the file claims version 0, which never was");
     if (result.version != VQZI_VERSION)
-        return vqzi_fail(diag, VQZ_ERROR_VERSION,
-                         "the file has format version %u; this library knows version %d; update vqz",
-                         result.version, VQZI_VERSION);
+        return vqzi_fail(
+            diag, VQZ_ERROR_VERSION,
+            "the file has format version %u; this library knows version %d; update vqz",
+            result.version, VQZI_VERSION);
     size_t covered = size - CRC_SIZE;
     uint32_t crc = 0;
     for (int i = 0; i < CRC_SIZE; i++)
@@ -128,8 +130,7 @@ vqz_status vqzi_header_read(vqzi_header *header, const void *file, size_t size, 
         return vqzi_fail(diag, VQZ_ERROR_CORRUPT,
                          "the checksum does not match: the file is damaged or cut short");
     if ((bytes[3] & FLAG_RESERVED) != 0)
-        return vqzi_fail(diag, VQZ_ERROR_UNSUPPORTED,
-                         "the file uses a reserved flag; update vqz");
+        return vqzi_fail(diag, VQZ_ERROR_UNSUPPORTED, "the file uses a reserved flag; update vqz");
     result.gray = (bytes[3] & FLAG_GRAY) != 0;
     result.alpha = (bytes[3] & FLAG_ALPHA) != 0;
     vqzi_reader reader = {bytes, covered, 4};

@@ -2,8 +2,8 @@
  * dictionary.c - zstd dictionaries for the streams of small pictures.
  *
  * A small stream cannot pay for its Huffman table, which is what a dictionary saves; content to
- * match against matters less.  So a dictionary is mostly tables: the least content that zstd allows,
- * or what its own trainer picks, whichever does better on samples it was not made from.
+ * match against matters less.  So a dictionary is mostly tables: the least content that zstd
+ * allows, or what its own trainer picks, whichever does better on samples it was not made from.
  */
 #include "format/container.h"
 #include "format/frame.h"
@@ -29,8 +29,8 @@ typedef struct sample_set {
 typedef enum trainer_kind { TABLES = 0, CONTENT = 1, KIND_COUNT = 2 } trainer_kind;
 
 vqz_status vqzi_dictionary_check(const uint8_t *data, size_t size) {
-    ZSTD_DDict *digested = ZSTD_createDDict_advanced(data, size, ZSTD_dlm_byRef, ZSTD_dct_fullDict,
-                                                     ZSTD_defaultCMem);
+    ZSTD_DDict *digested =
+        ZSTD_createDDict_advanced(data, size, ZSTD_dlm_byRef, ZSTD_dct_fullDict, ZSTD_defaultCMem);
     bool ok = digested != NULL;
     ZSTD_freeDDict(digested);
     if (!ok)
@@ -50,8 +50,8 @@ static size_t make(trainer_kind kind, uint8_t *bytes, size_t capacity, const sam
     if (kind == TABLES) {
         ZDICT_params_t parameters = {.compressionLevel = LEVEL};
         const uint8_t *content = set->data + set->bytes - MIN_CONTENT;
-        used = ZDICT_finalizeDictionary(bytes, capacity, content, MIN_CONTENT, set->data, set->sizes,
-                                        (unsigned)set->count, parameters);
+        used = ZDICT_finalizeDictionary(bytes, capacity, content, MIN_CONTENT, set->data,
+                                        set->sizes, (unsigned)set->count, parameters);
     } else {
         used = ZDICT_trainFromBuffer(bytes, capacity, set->data, set->sizes, (unsigned)set->count);
     }
@@ -62,7 +62,8 @@ static size_t make(trainer_kind kind, uint8_t *bytes, size_t capacity, const sam
 
 /* Bytes that the samples take when each is written the cheapest way, with the dictionary as one of
    the ways (size 0: without). */
-static vqz_status cost(const sample_set *set, const uint8_t *dictionary, size_t size, size_t *total) {
+static vqz_status cost(const sample_set *set, const uint8_t *dictionary, size_t size,
+                       size_t *total) {
     vqz_status status = VQZ_ERROR_MEMORY;
     size_t capacity = ZSTD_compressBound(set->largest);
     uint8_t *frame = malloc(capacity);

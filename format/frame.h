@@ -1,6 +1,6 @@
 /*
- * frame.h - the zstd frames inside a .vqz file: without magic, content size, checksum and dictionary
- * identifier, so that a frame is two header bytes (0x00 and the window) and its blocks.
+ * frame.h - the zstd frames inside a .vqz file: without magic, content size, checksum and
+ * dictionary identifier, so that a frame is two header bytes (0x00 and the window) and its blocks.
  */
 #ifndef VQZI_FRAME_H
 #define VQZI_FRAME_H
@@ -18,7 +18,7 @@ enum { VQZI_FRAME_HEADER = 2 }; /* bytes */
 ZSTD_CCtx *vqzi_frame_compressor(int level, int window_log);
 ZSTD_DCtx *vqzi_frame_decompressor(void);
 /* Walks the blocks: one whole frame whose window is at most 2^window_log, and not a byte more.
-   *bound receives the most bytes that its blocks can hold. */
+ *bound receives the most bytes that its blocks can hold. */
 VQZ_MUST_CHECK vqz_status vqzi_frame_check(const uint8_t *frame, size_t size, int window_log,
                                            uint64_t *bound);
 

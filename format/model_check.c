@@ -38,10 +38,11 @@ static vqz_status check_overflow(const net_context *context, uint32_t index) {
         int64_t bound = (sum << (source.bits - 1)) + bias +
                         (shift > 0 ? (int64_t)1 << (shift - 1) : 0) + (1 << 15);
         if (bound > INT32_MAX)
-            return INVALID(context->diag,
-                           "%s op %u channel %u could overflow its 32-bit accumulator (bound %lld); "
-                           "scale its weights down",
-                           context->name, index, c, (long long)bound);
+            return INVALID(
+                context->diag,
+                "%s op %u channel %u could overflow its 32-bit accumulator (bound %lld); "
+                "scale its weights down",
+                context->name, index, c, (long long)bound);
     }
     return VQZ_OK;
 }
@@ -53,10 +54,13 @@ static vqz_status check_conv(const net_context *context, uint32_t index) {
     const char *name = context->name;
     if (op->kernel < 1 || op->kernel > 5 || op->stride < 1 || op->stride > 2 ||
         op->kernel < op->stride)
-        return INVALID(diag, "%s op %u has kernel %u and stride %u; kernels are 1 to 5, strides 1 or 2 "
-                       "and no larger than the kernel", name, index, op->kernel, op->stride);
+        return INVALID(diag,
+                       "%s op %u has kernel %u and stride %u; kernels are 1 to 5, strides 1 or 2 "
+                       "and no larger than the kernel",
+                       name, index, op->kernel, op->stride);
     if (op->bits < 2 || op->bits > 16)
-        return INVALID(diag, "%s op %u saturates to %u bits, outside 2 to 16", name, index, op->bits);
+        return INVALID(diag, "%s op %u saturates to %u bits, outside 2 to 16", name, index,
+                       op->bits);
     if (op->channels < 1 || op->channels > VQZI_MAX_CHANNELS)
         return INVALID(diag, "%s op %u has %u channels, outside 1 to %d", name, index, op->channels,
                        VQZI_MAX_CHANNELS);
@@ -74,8 +78,7 @@ static vqz_status check_conv(const net_context *context, uint32_t index) {
             return INVALID(diag, "%s op %u adds register %u, which is not written yet", name, index,
                            op->add);
         vqzi_register add = vqzi_net_register(net, op->add);
-        if (add.channels != op->channels ||
-            add.scale != vqzi_net_register(net, index + 1).scale)
+        if (add.channels != op->channels || add.scale != vqzi_net_register(net, index + 1).scale)
             return INVALID(diag, "%s op %u adds register %u, which has another shape", name, index,
                            op->add);
     }
@@ -154,9 +157,11 @@ static vqz_status check_nets(const vqzi_model *model, const vqz_limits *limits, 
     vqzi_register end = vqzi_net_register(&model->analysis, model->analysis.op_count);
     if (end.channels != model->latent_channels || end.bits != model->latent_bits ||
         end.scale != depth)
-        return INVALID(diag, "analysis ends with %u channels of %u bits at 1/%u; the latents have %u "
-                       "channels of %u bits at 1/%u", end.channels, end.bits, 1u << end.scale,
-                       model->latent_channels, model->latent_bits, model->stride);
+        return INVALID(diag,
+                       "analysis ends with %u channels of %u bits at 1/%u; the latents have %u "
+                       "channels of %u bits at 1/%u",
+                       end.channels, end.bits, 1u << end.scale, model->latent_channels,
+                       model->latent_bits, model->stride);
     end = vqzi_net_register(&model->synthesis, model->synthesis.op_count);
     if (end.channels != model->channels || end.scale != -depth)
         return INVALID(diag, "synthesis does not end at full resolution with %u channels",
@@ -164,11 +169,12 @@ static vqz_status check_nets(const vqzi_model *model, const vqz_limits *limits, 
     uint64_t encode = vqzi_net_macs_per_input_position_x1000(&model->analysis) / 1000;
     uint64_t decode = vqzi_net_macs_per_input_position_x1000(&model->synthesis) / 1000 >> 2 * depth;
     if (encode > limits->max_macs_per_pixel || decode > limits->max_macs_per_pixel)
-        return vqzi_fail(diag, VQZ_ERROR_LIMIT,
-                         "the model needs %llu (encoder) and %llu (decoder) multiplications a pixel; "
-                         "the limit is %llu", (unsigned long long)encode,
-                         (unsigned long long)decode,
-                         (unsigned long long)limits->max_macs_per_pixel);
+        return vqzi_fail(
+            diag, VQZ_ERROR_LIMIT,
+            "the model needs %llu (encoder) and %llu (decoder) multiplications a pixel; "
+            "the limit is %llu",
+            (unsigned long long)encode, (unsigned long long)decode,
+            (unsigned long long)limits->max_macs_per_pixel);
     return VQZ_OK;
 }
 
@@ -184,8 +190,10 @@ static vqz_status check_plane(const vqzi_model *model, uint32_t index, vqz_diag 
         return INVALID(diag, "plane %u has %u codebooks; the model has %u levels", index,
                        plane->books, model->levels);
     if (plane->ordered > 1 || (plane->ordered == 1 && plane->dims != 1))
-        return INVALID(diag, "plane %u of %u dimensions has the order flag %u; only planes of one "
-                       "dimension have an order", index, plane->dims, plane->ordered);
+        return INVALID(diag,
+                       "plane %u of %u dimensions has the order flag %u; only planes of one "
+                       "dimension have an order",
+                       index, plane->dims, plane->ordered);
     if (plane->channels == NULL || plane->codebook == NULL || plane->rates == NULL)
         return INVALID(diag, "plane %u lacks a tensor", index);
     for (uint32_t i = 0; i < plane->dims; i++)
@@ -206,8 +214,8 @@ static vqz_status check_quantiser(const vqzi_model *model, vqz_diag *diag) {
         streams += vqzi_plane_streams(&model->planes[p]);
     }
     if (model->stream_count != streams)
-        return INVALID(diag, "the model counts %u streams; its planes make %u",
-                       model->stream_count, streams);
+        return INVALID(diag, "the model counts %u streams; its planes make %u", model->stream_count,
+                       streams);
     if (model->steps == NULL || model->lambdas == NULL)
         return INVALID(diag, "the model lacks its steps or its lambdas");
     for (size_t i = 0; i < (size_t)model->levels * model->latent_channels; i++)
@@ -240,15 +248,16 @@ static uint64_t tensor_bytes(const vqzi_model *model) {
         for (uint32_t i = 0; i < nets[n]->op_count; i++) {
             const vqzi_op *op = &nets[n]->ops[i];
             if (op->kind == VQZI_CONV)
-                total += op->channels * (1 + 4ull * op->bias_sets +
-                                         2ull * op->kernel * op->kernel *
-                                             vqzi_net_channels(nets[n], op->src));
+                total += op->channels *
+                         (1 + 4ull * op->bias_sets +
+                          2ull * op->kernel * op->kernel * vqzi_net_channels(nets[n], op->src));
         }
     for (uint32_t p = 0; p < model->plane_count; p++) {
         const vqzi_plane *plane = &model->planes[p];
         total += plane->codes * (2ull * plane->books * plane->dims + model->levels) + plane->dims;
     }
-    for (uint32_t i = 0; model->dictionaries != NULL && i < model->levels * model->stream_count; i++)
+    for (uint32_t i = 0; model->dictionaries != NULL && i < model->levels * model->stream_count;
+         i++)
         total += model->dictionaries[i].size;
     return total;
 }

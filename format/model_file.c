@@ -37,8 +37,8 @@ void vqzi_model_clear(vqzi_model *model) {
         free(model->planes[p].rates);
     }
     free(model->planes);
-    for (size_t i = 0; model->dictionaries != NULL &&
-                       i < (size_t)model->levels * model->stream_count; i++)
+    for (size_t i = 0;
+         model->dictionaries != NULL && i < (size_t)model->levels * model->stream_count; i++)
         free(model->dictionaries[i].data);
     free(model->dictionaries);
     free(model->steps);
@@ -54,8 +54,8 @@ void vqzi_model_clear(vqzi_model *model) {
 static void put_planes(vqzi_buffer *body, const void *values, size_t count, size_t width) {
     for (size_t plane = 0; plane < width; plane++)
         for (size_t i = 0; i < count; i++) {
-            uint32_t value = width == 2 ? ((const uint16_t *)values)[i]
-                                        : ((const uint32_t *)values)[i];
+            uint32_t value =
+                width == 2 ? ((const uint16_t *)values)[i] : ((const uint32_t *)values)[i];
             vqzi_buffer_byte(body, (uint8_t)(value >> (8 * plane)));
         }
 }
@@ -121,10 +121,10 @@ static vqz_status put_frame(vqzi_buffer *file, const vqzi_buffer *body) {
     uint8_t *frame = malloc(bound);
     ZSTD_CCtx *zstd = ZSTD_createCCtx();
     size_t size = 0;
-    bool ok = frame != NULL && zstd != NULL &&
-              !ZSTD_isError(ZSTD_CCtx_setParameter(zstd, ZSTD_c_compressionLevel,
-                                                   COMPRESSION_LEVEL)) &&
-              !ZSTD_isError(ZSTD_CCtx_setParameter(zstd, ZSTD_c_windowLog, WINDOW_LOG));
+    bool ok =
+        frame != NULL && zstd != NULL &&
+        !ZSTD_isError(ZSTD_CCtx_setParameter(zstd, ZSTD_c_compressionLevel, COMPRESSION_LEVEL)) &&
+        !ZSTD_isError(ZSTD_CCtx_setParameter(zstd, ZSTD_c_windowLog, WINDOW_LOG));
     if (ok) {
         size = ZSTD_compress2(zstd, frame, bound, body->data, body->size);
         ok = !ZSTD_isError(size);
@@ -357,7 +357,8 @@ static vqz_status unpack_body(const uint8_t *frame, size_t frame_size, size_t bo
         return vqzi_fail(diag, VQZ_ERROR_MODEL_INVALID, "the model file is damaged (body size)");
     uint8_t *result = malloc(body_size > 0 ? body_size : 1);
     if (result == NULL)
-        return vqzi_fail(diag, VQZ_ERROR_MEMORY, "out of memory for a model of %zu bytes", body_size);
+        return vqzi_fail(diag, VQZ_ERROR_MEMORY, "out of memory for a model of %zu bytes",
+                         body_size);
     if (ZSTD_decompress(result, body_size, frame, frame_size) != body_size) {
         free(result);
         return vqzi_fail(diag, VQZ_ERROR_MODEL_INVALID, "the model file is damaged (zstd)");

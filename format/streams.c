@@ -2,9 +2,10 @@
  * streams.c - the index planes of a tile as byte streams: prediction, packing, zstd
  * (spec/vqz-format.md, "Streams").
  *
- * The writer tries every method that could win and keeps the smallest; what it writes depends on the
- * symbols, the model and the zstd that is linked, never on the machine.  The reader accepts any bytes:
- * a stream cannot make it write past the tile, and a zstd stream is never longer than the packed one.
+ * The writer tries every method that could win and keeps the smallest; what it writes depends on
+ * the symbols, the model and the zstd that is linked, never on the machine.  The reader accepts any
+ * bytes: a stream cannot make it write past the tile, and a zstd stream is never longer than the
+ * packed one.
  */
 #include "format/container.h"
 #include "format/frame.h"
@@ -145,8 +146,8 @@ static uint32_t predict(const uint8_t *here, uint32_t y, uint32_t x, size_t colu
 static void filter(uint8_t *residuals, const uint8_t *symbols, const stream_shape *shape) {
     for (uint32_t y = 0; y < shape->rows; y++)
         for (uint32_t x = 0; x < shape->columns; x++, symbols++) {
-            uint32_t difference = *symbols + shape->alphabet -
-                                  predict(symbols, y, x, shape->columns);
+            uint32_t difference =
+                *symbols + shape->alphabet - predict(symbols, y, x, shape->columns);
             *residuals++ = (uint8_t)(difference >= shape->alphabet ? difference - shape->alphabet
                                                                    : difference);
         }
@@ -188,8 +189,8 @@ static bool is_constant(const uint8_t *symbols, size_t count) {
 }
 
 /* Compresses into coder->trial, frame header included.  *size is 0 when the frame has no place in a
-   .vqz file.  (Offering zstd less room would not end a losing attempt earlier, but make it give up on
-   tiny blocks that fit: its entropy coders want some bytes to spare.) */
+   .vqz file.  (Offering zstd less room would not end a losing attempt earlier, but make it give up
+   on tiny blocks that fit: its entropy coders want some bytes to spare.) */
 static vqz_status compress(vqzi_stream_coder *coder, const uint8_t *symbols, size_t count,
                            const ZSTD_CDict *dictionary, size_t *size) {
     *size = 0;
@@ -217,8 +218,8 @@ static vqz_status compression_dictionary(vqzi_stream_coder *coder, uint32_t stre
     const vqzi_dictionary *dictionary = model_dictionary(coder, stream);
     stream_dictionary *slot = &coder->dictionaries[stream];
     if (slot->compress == NULL && dictionary != NULL) {
-        slot->compress = ZSTD_createCDict_byReference(dictionary->data, dictionary->size,
-                                                      LEVEL_SMALL);
+        slot->compress =
+            ZSTD_createCDict_byReference(dictionary->data, dictionary->size, LEVEL_SMALL);
         if (slot->compress == NULL)
             return VQZ_ERROR_MEMORY;
     }
@@ -236,8 +237,8 @@ static vqz_status stream_write(vqzi_stream_coder *coder, vqzi_buffer *buffer,
         filter(coder->residuals, coder->symbols, shape);
     for (uint32_t f = 0; f < filters; f++)
         if (is_constant(sources[f], shape->count)) {
-            vqzi_buffer_varint(buffer, (uint64_t)sources[f][0] << ARGUMENT_SHIFT |
-                                           f * FILTER_MED | METHOD_CONSTANT);
+            vqzi_buffer_varint(buffer, (uint64_t)sources[f][0] << ARGUMENT_SHIFT | f * FILTER_MED |
+                                           METHOD_CONSTANT);
             return vqzi_buffer_status(buffer);
         }
     size_t best_size = packed_size(shape->count, bits); /* without the stream's varint */
@@ -362,7 +363,8 @@ static vqz_status decompress(vqzi_stream_coder *coder, const uint8_t *bytes, siz
         return VQZ_ERROR_CORRUPT;
     if (ZSTD_isError(ZSTD_DCtx_refDDict(coder->decompressor, dictionary)))
         return VQZ_ERROR_MEMORY;
-    size_t used = ZSTD_decompressDCtx(coder->decompressor, coder->symbols, count, coder->trial, size);
+    size_t used =
+        ZSTD_decompressDCtx(coder->decompressor, coder->symbols, count, coder->trial, size);
     return used == count ? VQZ_OK : VQZ_ERROR_CORRUPT;
 }
 
@@ -402,8 +404,8 @@ static vqz_status stream_read(vqzi_stream_coder *coder, vqzi_reader *reader,
     return VQZ_OK;
 }
 
-vqz_status vqzi_tile_read(vqzi_stream_coder *coder, vqzi_reader *reader,
-                          uint16_t *const *indices, uint32_t rows, uint32_t columns, size_t pitch) {
+vqz_status vqzi_tile_read(vqzi_stream_coder *coder, vqzi_reader *reader, uint16_t *const *indices,
+                          uint32_t rows, uint32_t columns, size_t pitch) {
     const vqzi_model *model = coder->model;
     stream_shape shape;
     VQZ_TRY(tile_shape(coder, &shape, rows, columns));

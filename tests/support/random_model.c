@@ -35,29 +35,38 @@ static void *allocate(size_t count, size_t size) {
 }
 
 void random_model_options_init(random_model_options *options, uint64_t seed) {
-    *options = (random_model_options){.seed = seed, .channels = 3, .stride = 8, .levels = 3,
-                                      .latent_channels = 6, .planes = 4, .max_codes = 32,
-                                      .hidden = 8, .overlap = true, .shuffle = true,
-                                      .residual = true, .dictionaries = true, .pixel_shift = 4};
+    *options = (random_model_options){.seed = seed,
+                                      .channels = 3,
+                                      .stride = 8,
+                                      .levels = 3,
+                                      .latent_channels = 6,
+                                      .planes = 4,
+                                      .max_codes = 32,
+                                      .hidden = 8,
+                                      .overlap = true,
+                                      .shuffle = true,
+                                      .residual = true,
+                                      .dictionaries = true,
+                                      .pixel_shift = 4};
 }
 
 void random_model_options_draw(random_model_options *options, uint64_t seed) {
     static const uint32_t channels[3] = {1, 3, 4}, codes[5] = {2, 16, 256, 300, 4096};
     test_random random = {seed ^ 0x5eed};
-    *options = (random_model_options){
-        .seed = seed,
-        .channels = channels[test_random_range(&random, 0, 2)],
-        .stride = 1u << test_random_range(&random, 1, 4),
-        .levels = (uint32_t)test_random_range(&random, 1, 5),
-        .latent_channels = (uint32_t)test_random_range(&random, 1, 20),
-        .planes = (uint32_t)test_random_range(&random, 1, 6),
-        .max_codes = codes[test_random_range(&random, 0, 4)],
-        .hidden = (uint32_t)test_random_range(&random, 1, 12),
-        .overlap = coin(&random),
-        .shuffle = coin(&random),
-        .residual = coin(&random),
-        .dictionaries = coin(&random),
-        .pixel_shift = (uint32_t)test_random_range(&random, 0, 8)};
+    *options =
+        (random_model_options){.seed = seed,
+                               .channels = channels[test_random_range(&random, 0, 2)],
+                               .stride = 1u << test_random_range(&random, 1, 4),
+                               .levels = (uint32_t)test_random_range(&random, 1, 5),
+                               .latent_channels = (uint32_t)test_random_range(&random, 1, 20),
+                               .planes = (uint32_t)test_random_range(&random, 1, 6),
+                               .max_codes = codes[test_random_range(&random, 0, 4)],
+                               .hidden = (uint32_t)test_random_range(&random, 1, 12),
+                               .overlap = coin(&random),
+                               .shuffle = coin(&random),
+                               .residual = coin(&random),
+                               .dictionaries = coin(&random),
+                               .pixel_shift = (uint32_t)test_random_range(&random, 0, 8)};
 }
 
 /* ---- networks ---- */
@@ -70,7 +79,9 @@ typedef struct net_builder {
 
 static vqzi_op *append(net_builder *builder, vqzi_op_kind kind, uint32_t src, uint32_t channels) {
     vqzi_op *op = &builder->net->ops[builder->net->op_count++];
-    *op = (vqzi_op){.kind = (uint8_t)kind, .src = (uint8_t)src, .add = VQZI_NO_REGISTER,
+    *op = (vqzi_op){.kind = (uint8_t)kind,
+                    .src = (uint8_t)src,
+                    .add = VQZI_NO_REGISTER,
                     .channels = (uint16_t)channels};
     return op;
 }
@@ -116,7 +127,8 @@ static vqzi_op *convolve(net_builder *builder, uint32_t src, uint32_t channels, 
         int32_t shift = (int32_t)(log + source.bits) - (int32_t)bits;
         shift = VQZI_MIN(20, VQZI_MAX(0, shift + test_random_range(random, -1, 0)));
         op->shift[c] = (uint8_t)shift;
-        int32_t bias = (int32_t)VQZI_MIN((int64_t)1 << 28, (int64_t)1 << (shift + (int32_t)bits - 3));
+        int32_t bias =
+            (int32_t)VQZI_MIN((int64_t)1 << 28, (int64_t)1 << (shift + (int32_t)bits - 3));
         for (uint32_t set = 0; set < op->bias_sets; set++)
             op->biases[set * channels + c] = test_random_range(random, -bias, bias);
     }
@@ -141,9 +153,10 @@ static void build_analysis(net_builder *builder, const vqzi_model *model) {
     while (left > 0) {
         uint32_t src = last_register(builder);
         if (builder->options->shuffle && coin(builder->random)) {
-            uint32_t log = (uint32_t)test_random_range(builder->random, 1, (int32_t)VQZI_MIN(left, 2));
-            append(builder, VQZI_S2D, src,
-                   vqzi_net_channels(builder->net, src) << (2 * log))->block = (uint8_t)(1u << log);
+            uint32_t log =
+                (uint32_t)test_random_range(builder->random, 1, (int32_t)VQZI_MIN(left, 2));
+            append(builder, VQZI_S2D, src, vqzi_net_channels(builder->net, src) << (2 * log))
+                ->block = (uint8_t)(1u << log);
             left -= log;
             convolve(builder, last_register(builder), hidden, 1, 1, 12);
         } else {
@@ -185,7 +198,8 @@ static void build_plane(vqzi_plane *plane, const vqzi_model *model, test_random 
                         const random_model_options *options, uint32_t index) {
     uint32_t d = model->latent_channels;
     uint8_t listed[VQZI_MAX_LATENT_CHANNELS] = {0};
-    /* without overlap the channels are dealt out in turn; a plane that gets none takes one anyway */
+    /* without overlap the channels are dealt out in turn; a plane that gets none takes one anyway
+     */
     uint32_t dims = 0, own = index * 7 % d;
     for (uint32_t c = 0; c < d; c++) {
         listed[c] = options->overlap ? coin(random) || c == own : c % options->planes == index;
@@ -199,9 +213,10 @@ static void build_plane(vqzi_plane *plane, const vqzi_model *model, test_random 
     for (uint32_t c = 0, i = 0; c < d && i < dims; c++)
         if (listed[c])
             plane->channels[i++] = (uint8_t)c;
-    plane->codes = (uint16_t)(index == 0 ? options->max_codes
-                                         : (uint32_t)test_random_range(
-                                               random, 2, (int32_t)options->max_codes));
+    plane->codes =
+        (uint16_t)(index == 0
+                       ? options->max_codes
+                       : (uint32_t)test_random_range(random, 2, (int32_t)options->max_codes));
     plane->books = (uint8_t)(coin(random) ? options->levels : 1);
     plane->ordered = dims == 1;
     size_t values = (size_t)plane->codes * dims;
@@ -250,8 +265,8 @@ static void build_quantiser(vqzi_model *model, const random_model_options *optio
         build_plane(&model->planes[p], model, random, options, p);
         model->stream_count += vqzi_plane_streams(&model->planes[p]);
     }
-    model->dictionaries = allocate((size_t)options->levels * model->stream_count,
-                                   sizeof *model->dictionaries);
+    model->dictionaries =
+        allocate((size_t)options->levels * model->stream_count, sizeof *model->dictionaries);
     for (uint32_t level = 0; options->dictionaries && level < options->levels; level++)
         for (uint32_t p = 0, stream = 0; p < options->planes; p++) {
             uint32_t codes = model->planes[p].codes;
@@ -265,13 +280,14 @@ static void build_quantiser(vqzi_model *model, const random_model_options *optio
 
 void random_model(vqzi_model *model, const random_model_options *options) {
     test_random random = {options->seed};
-    *model = (vqzi_model){.channels = (uint8_t)options->channels,
-                          .stride = (uint8_t)options->stride,
-                          .levels = (uint8_t)options->levels,
-                          .latent_bits = (uint8_t)test_random_range(&random, 9, VQZI_MAX_LATENT_BITS),
-                          .pixel_shift = (uint8_t)options->pixel_shift,
-                          .step_shift = 8,
-                          .latent_channels = (uint16_t)options->latent_channels};
+    *model =
+        (vqzi_model){.channels = (uint8_t)options->channels,
+                     .stride = (uint8_t)options->stride,
+                     .levels = (uint8_t)options->levels,
+                     .latent_bits = (uint8_t)test_random_range(&random, 9, VQZI_MAX_LATENT_BITS),
+                     .pixel_shift = (uint8_t)options->pixel_shift,
+                     .step_shift = 8,
+                     .latent_channels = (uint16_t)options->latent_channels};
     model->analysis = (vqzi_net){8, (uint16_t)options->channels, 0, NULL};
     model->synthesis = (vqzi_net){model->latent_bits, (uint16_t)options->latent_channels, 0, NULL};
     model->analysis.ops = allocate(VQZI_MAX_OPS, sizeof(vqzi_op));

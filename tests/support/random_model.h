@@ -1,7 +1,7 @@
 /*
  * random_model.h - small random models that obey every rule, for tests of whatever runs or stores a
- * model.  The networks compute nothing sensible, but their outputs spread over their range, so that a
- * wrong tap, bias, shift or halo changes pixels.
+ * model.  The networks compute nothing sensible, but their outputs spread over their range, so that
+ * a wrong tap, bias, shift or halo changes pixels.
  */
 #ifndef TESTS_RANDOM_MODEL_H
 #define TESTS_RANDOM_MODEL_H

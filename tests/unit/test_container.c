@@ -40,9 +40,9 @@ static void test_varint(void **state) {
                      VQZ_ERROR_CORRUPT);
     assert_int_equal(vqzi_read_varint(&(vqzi_reader){wide, sizeof wide, 0}, UINT64_MAX, &value),
                      VQZ_ERROR_CORRUPT);
-    assert_int_equal(vqzi_read_varint(&(vqzi_reader){endless, sizeof endless, 0}, UINT64_MAX,
-                                      &value),
-                     VQZ_ERROR_CORRUPT);
+    assert_int_equal(
+        vqzi_read_varint(&(vqzi_reader){endless, sizeof endless, 0}, UINT64_MAX, &value),
+        VQZ_ERROR_CORRUPT);
 }
 
 /* One bit at a time, as the standard defines it. */
@@ -100,11 +100,19 @@ static void test_sha256(void **state) {
 static const uint8_t alpha_bytes[] = {1, 2, 3}, icc_bytes[] = {9, 8, 7, 6}, exif_bytes[] = {5};
 
 static vqzi_header full_header(void) {
-    return (vqzi_header){.version = VQZI_VERSION, .width = 65535, .height = 300, .quality = 77,
-                         .gray = true, .alpha = true, .model_hash = {1, 2, 3, 4},
-                         .alpha_data = alpha_bytes, .alpha_size = sizeof alpha_bytes,
-                         .icc_data = icc_bytes, .icc_size = sizeof icc_bytes,
-                         .exif_data = exif_bytes, .exif_size = sizeof exif_bytes};
+    return (vqzi_header){.version = VQZI_VERSION,
+                         .width = 65535,
+                         .height = 300,
+                         .quality = 77,
+                         .gray = true,
+                         .alpha = true,
+                         .model_hash = {1, 2, 3, 4},
+                         .alpha_data = alpha_bytes,
+                         .alpha_size = sizeof alpha_bytes,
+                         .icc_data = icc_bytes,
+                         .icc_size = sizeof icc_bytes,
+                         .exif_data = exif_bytes,
+                         .exif_size = sizeof exif_bytes};
 }
 
 /* A file with this header and two bytes of streams. */
@@ -200,7 +208,8 @@ static void test_hostile_headers(void **state) {
     assert_int_equal(SEALED('V', 'Q', 'Z', 1, 0, 0, 0, 0, 0xfe, 0xff, 3, 6, 50), VQZ_OK);
     assert_int_equal(SEALED('V', 'Q', 'Z', 1, 0, 0, 0, 0, 0xff, 0xff, 3, 6, 50), VQZ_ERROR_CORRUPT);
     assert_int_equal(SEALED('V', 'Q', 'Z', 1, 0, 0, 0, 0, 0x85, 0, 6, 50), VQZ_ERROR_CORRUPT);
-    /* chunks: none, unknown but skippable, unknown, doubled, too long, without end, alpha unasked */
+    /* chunks: none, unknown but skippable, unknown, doubled, too long, without end, alpha unasked
+     */
     assert_int_equal(SEALED('V', 'Q', 'Z', 0x41, 0, 0, 0, 0, 5, 6, 50, 0), VQZ_OK);
     assert_int_equal(SEALED('V', 'Q', 'Z', 0x41, 0, 0, 0, 0, 5, 6, 50, 0xf0, 1, 9, 0), VQZ_OK);
     assert_int_equal(SEALED('V', 'Q', 'Z', 0x41, 0, 0, 0, 0, 5, 6, 50, 0x70, 1, 9, 0),
@@ -250,9 +259,9 @@ static void test_pack(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_varint),      cmocka_unit_test(test_crc32),
-        cmocka_unit_test(test_sha256),      cmocka_unit_test(test_header_round_trip),
-        cmocka_unit_test(test_header_size), cmocka_unit_test(test_bit_flips),
+        cmocka_unit_test(test_varint),          cmocka_unit_test(test_crc32),
+        cmocka_unit_test(test_sha256),          cmocka_unit_test(test_header_round_trip),
+        cmocka_unit_test(test_header_size),     cmocka_unit_test(test_bit_flips),
         cmocka_unit_test(test_hostile_headers), cmocka_unit_test(test_pack)};
     return cmocka_run_group_tests_name("container", tests, NULL, NULL);
 }

@@ -1,5 +1,6 @@
 /*
- * test_example.c - the worked example of spec/: a model and a picture small enough to decode by hand.
+ * test_example.c - the worked example of spec/: a model and a picture small enough to decode by
+ * hand.
  *
  * The files under spec/example/ are golden: they must decode to the pixels written there for ever.
  * VQZ_UPDATE_EXAMPLE=1 writes them anew, which only a change of the format excuses.
@@ -20,41 +21,82 @@
 #define FOLDER "spec/example/"
 enum { WIDTH = 5, HEIGHT = 3, QUALITY = 50, MAX_FILE = 4096 };
 
-static const uint8_t picture[WIDTH * HEIGHT] = {10, 60, 110, 160, 210, 20, 70, 120,
+static const uint8_t picture[WIDTH * HEIGHT] = {10,  60,  110, 160, 210, 20,  70, 120,
                                                 170, 220, 250, 200, 150, 100, 50};
 
 /* Averages and horizontal differences of 2 x 2 pixels, a plane for each, and back through a 3 x 3
    smoothing, so that the border shows what "zero outside the picture" means. */
 static vqzi_op analysis_ops[2] = {
     {.kind = VQZI_S2D, .src = 0, .add = VQZI_NO_REGISTER, .block = 2, .channels = 4},
-    {.kind = VQZI_CONV, .src = 1, .add = VQZI_NO_REGISTER, .kernel = 1, .stride = 1, .bits = 8,
-     .channels = 2, .bias_sets = 1, .shift = (uint8_t[]){2, 2},
-     .weights = (int16_t[]){1, 1, 1, 1, 1, -1, 1, -1}, .biases = (int32_t[]){0, 0}}};
+    {.kind = VQZI_CONV,
+     .src = 1,
+     .add = VQZI_NO_REGISTER,
+     .kernel = 1,
+     .stride = 1,
+     .bits = 8,
+     .channels = 2,
+     .bias_sets = 1,
+     .shift = (uint8_t[]){2, 2},
+     .weights = (int16_t[]){1, 1, 1, 1, 1, -1, 1, -1},
+     .biases = (int32_t[]){0, 0}}};
 static vqzi_op synthesis_ops[3] = {
-    {.kind = VQZI_CONV, .src = 0, .add = VQZI_NO_REGISTER, .kernel = 1, .stride = 1, .bits = 11,
-     .channels = 4, .bias_sets = 1, .shift = (uint8_t[]){0, 0, 0, 0},
-     .weights = (int16_t[]){4, 4, 4, -4, 4, 4, 4, -4}, .biases = (int32_t[]){0, 0, 0, 0}},
+    {.kind = VQZI_CONV,
+     .src = 0,
+     .add = VQZI_NO_REGISTER,
+     .kernel = 1,
+     .stride = 1,
+     .bits = 11,
+     .channels = 4,
+     .bias_sets = 1,
+     .shift = (uint8_t[]){0, 0, 0, 0},
+     .weights = (int16_t[]){4, 4, 4, -4, 4, 4, 4, -4},
+     .biases = (int32_t[]){0, 0, 0, 0}},
     {.kind = VQZI_D2S, .src = 1, .add = VQZI_NO_REGISTER, .block = 2, .channels = 1},
-    {.kind = VQZI_CONV, .src = 2, .add = VQZI_NO_REGISTER, .kernel = 3, .stride = 1, .bits = 11,
-     .channels = 1, .bias_sets = 2, .shift = (uint8_t[]){4},
-     .weights = (int16_t[]){0, 1, 0, 1, 12, 1, 0, 1, 0}, .biases = (int32_t[]){-300, 31}}};
-static vqzi_plane planes[2] = {
-    {.codes = 4, .dims = 1, .books = 1, .ordered = 1, .channels = (uint8_t[]){0},
-     .codebook = (int16_t[]){-96, -32, 32, 96},
-     .rates = (uint8_t[]){16, 16, 16, 16, 16, 16, 16, 16}},
-    {.codes = 3, .dims = 1, .books = 2, .ordered = 0, .channels = (uint8_t[]){1},
-     .codebook = (int16_t[]){0, -25, 25, 0, -30, 30}, .rates = (uint8_t[]){8, 16, 16, 8, 16, 16}}};
+    {.kind = VQZI_CONV,
+     .src = 2,
+     .add = VQZI_NO_REGISTER,
+     .kernel = 3,
+     .stride = 1,
+     .bits = 11,
+     .channels = 1,
+     .bias_sets = 2,
+     .shift = (uint8_t[]){4},
+     .weights = (int16_t[]){0, 1, 0, 1, 12, 1, 0, 1, 0},
+     .biases = (int32_t[]){-300, 31}}};
+static vqzi_plane planes[2] = {{.codes = 4,
+                                .dims = 1,
+                                .books = 1,
+                                .ordered = 1,
+                                .channels = (uint8_t[]){0},
+                                .codebook = (int16_t[]){-96, -32, 32, 96},
+                                .rates = (uint8_t[]){16, 16, 16, 16, 16, 16, 16, 16}},
+                               {.codes = 3,
+                                .dims = 1,
+                                .books = 2,
+                                .ordered = 0,
+                                .channels = (uint8_t[]){1},
+                                .codebook = (int16_t[]){0, -25, 25, 0, -30, 30},
+                                .rates = (uint8_t[]){8, 16, 16, 8, 16, 16}}};
 static uint16_t steps[4] = {18, 18, 15, 15};
 static uint32_t lambdas[2] = {4, 2};
 static char card[] = "{}";
 
 static vqzi_model example_model(void) {
-    return (vqzi_model){.channels = 1, .stride = 2, .levels = 2, .latent_bits = 8,
-                        .pixel_shift = 2, .step_shift = 4, .latent_channels = 2,
+    return (vqzi_model){.channels = 1,
+                        .stride = 2,
+                        .levels = 2,
+                        .latent_bits = 8,
+                        .pixel_shift = 2,
+                        .step_shift = 4,
+                        .latent_channels = 2,
                         .analysis = {8, 1, 2, analysis_ops},
                         .synthesis = {8, 2, 3, synthesis_ops},
-                        .steps = steps, .lambdas = lambdas, .plane_count = 2, .planes = planes,
-                        .stream_count = 2, .card = card};
+                        .steps = steps,
+                        .lambdas = lambdas,
+                        .plane_count = 2,
+                        .planes = planes,
+                        .stream_count = 2,
+                        .card = card};
 }
 
 /* ---- hexadecimal files ---- */

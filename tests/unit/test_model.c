@@ -133,11 +133,16 @@ static void test_level_values(void **state) {
     uint16_t steps[3] = {256, 512, 4096};
     int16_t codebook[3 * 2] = {3, -3, 5, -5, 400, -400};
     uint8_t channels[1] = {0};
-    vqzi_plane plane = {.codes = 2, .dims = 1, .books = 3, .channels = channels,
-                        .codebook = codebook};
+    vqzi_plane plane = {
+        .codes = 2, .dims = 1, .books = 3, .channels = channels, .codebook = codebook};
     vqzi_op op = {.channels = 1, .bias_sets = 3, .biases = biases};
-    vqzi_model model = {.levels = 3, .latent_bits = 12, .step_shift = 8, .latent_channels = 1,
-                        .steps = steps, .plane_count = 1, .planes = &plane};
+    vqzi_model model = {.levels = 3,
+                        .latent_bits = 12,
+                        .step_shift = 8,
+                        .latent_channels = 1,
+                        .steps = steps,
+                        .plane_count = 1,
+                        .planes = &plane};
     int32_t bias;
     int16_t entries[2];
 
@@ -324,7 +329,8 @@ static void test_hostile_bodies(void **state) {
     uint8_t *body = malloc((size_t)body_size);
     assert_non_null(body);
     size_t frame = reader.position, rejected = 0;
-    assert_int_equal(ZSTD_decompress(body, (size_t)body_size, file + frame, size - frame), body_size);
+    assert_int_equal(ZSTD_decompress(body, (size_t)body_size, file + frame, size - frame),
+                     body_size);
     enum { ROUNDS = 3000 };
     for (int round = 0; round < ROUNDS; round++) {
         uint8_t *mutant = malloc((size_t)body_size);
@@ -353,9 +359,9 @@ static void test_hostile_bodies(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_round_trip),   cmocka_unit_test(test_hash),
-        cmocka_unit_test(test_level_values), cmocka_unit_test(test_registers),
-        cmocka_unit_test(test_truncation),   cmocka_unit_test(test_bit_flips),
+        cmocka_unit_test(test_round_trip),    cmocka_unit_test(test_hash),
+        cmocka_unit_test(test_level_values),  cmocka_unit_test(test_registers),
+        cmocka_unit_test(test_truncation),    cmocka_unit_test(test_bit_flips),
         cmocka_unit_test(test_hostile_bodies)};
     print_message("SEED=%llu\n", (unsigned long long)base_seed());
     return cmocka_run_group_tests_name("model", tests, NULL, NULL);

@@ -1,6 +1,6 @@
 /*
- * test_streams.c - index planes as byte streams: every method and filter, edge sizes, hostile bytes,
- * dictionaries.
+ * test_streams.c - index planes as byte streams: every method and filter, edge sizes, hostile
+ * bytes, dictionaries.
  */
 #include "format/container.h"
 #include "tests/support/random_model.h"
@@ -29,7 +29,9 @@ typedef struct plane_model {
 static void plane_model_init(plane_model *m, uint32_t codes, bool ordered) {
     memset(m, 0, sizeof *m);
     m->plane = (vqzi_plane){.codes = (uint16_t)codes, .dims = 1, .ordered = ordered};
-    m->model = (vqzi_model){.levels = 1, .plane_count = 1, .planes = &m->plane,
+    m->model = (vqzi_model){.levels = 1,
+                            .plane_count = 1,
+                            .planes = &m->plane,
                             .stream_count = codes > 256 ? 2 : 1,
                             .dictionaries = m->dictionaries};
 }
@@ -103,8 +105,8 @@ static void test_methods(void **state) {
 
 static void test_sizes(void **state) {
     (void)state;
-    static const uint32_t sides[] = {1, 2, 3, 7, 8, 9, 128}, codes[] = {2, 3, 4, 5, 16, 17, 255, 256,
-                                                                       257, 300, 512, 4096};
+    static const uint32_t sides[] = {1, 2, 3, 7, 8, 9, 128},
+                          codes[] = {2, 3, 4, 5, 16, 17, 255, 256, 257, 300, 512, 4096};
     test_random random = {base_seed()};
     uint16_t *indices = malloc(128 * 128 * sizeof *indices);
     assert_non_null(indices);
@@ -118,8 +120,8 @@ static void test_sizes(void **state) {
                 if (test_random_range(&random, 0, 1) == 1)
                     most = VQZI_MIN(most, 5);
                 for (uint32_t i = 0; i < rows * columns; i++)
-                    indices[i] = (uint16_t)((int32_t)codes[c] - 1 -
-                                            test_random_range(&random, 0, most));
+                    indices[i] =
+                        (uint16_t)((int32_t)codes[c] - 1 - test_random_range(&random, 0, most));
                 round_trip(&m, indices, rows, columns);
             }
     free(indices);
@@ -135,8 +137,8 @@ static void test_large_tile(void **state) {
     assert_non_null(indices);
     plane_model_init(&m, 4096, false);
     for (int i = 0; i < ROWS * COLUMNS; i++) /* repeats from far back tempt zstd to reach there */
-        indices[i] = (uint16_t)(i < 200000 ? test_random_range(&random, 0, 4095)
-                                           : indices[i - 200000]);
+        indices[i] =
+            (uint16_t)(i < 200000 ? test_random_range(&random, 0, 4095) : indices[i - 200000]);
     round_trip(&m, indices, ROWS, COLUMNS);
     free(indices);
 }
@@ -202,34 +204,36 @@ static void test_hostile_streams(void **state) {
     } cases[] = {
         /* 4 x 2 symbols of 3 bits: 24 bits */
         {5, 4, {PACKED, 0x88, 0xc6, 0x00}, VQZ_OK},
-        {5, 4, {PACKED, 0x88, 0xc6, 0xa0}, VQZ_ERROR_CORRUPT},     /* symbol 5 */
+        {5, 4, {PACKED, 0x88, 0xc6, 0xa0}, VQZ_ERROR_CORRUPT}, /* symbol 5 */
         {5, 3, {PACKED, 0x88, 0xc6}, VQZ_ERROR_TRUNCATED},
         {5, 4, {PACKED | 8, 0x88, 0xc6, 0x00}, VQZ_ERROR_CORRUPT}, /* argument */
         {5, 1, {CONSTANT | 4 << 3}, VQZ_OK},
         {5, 1, {CONSTANT | 5 << 3}, VQZ_ERROR_CORRUPT},
         {5, 1, {CONSTANT | MED | 4 << 3}, VQZ_OK},
         {5, 0, {0}, VQZ_ERROR_TRUNCATED},
-        {5, 2, {0x83, 0x00}, VQZ_ERROR_CORRUPT},                   /* varint with a zero group */
+        {5, 2, {0x83, 0x00}, VQZ_ERROR_CORRUPT},                     /* varint with a zero group */
         {2, 2, {CONSTANT | 0x80 | 1 << 3, 0x40}, VQZ_ERROR_CORRUPT}, /* argument 2^10 + 1 */
         /* a raw block would be longer than packing, so use RLE: last, RLE, 8 symbols */
         {256, 5, {ZSTD | 4 << 3, 0x43, 0, 0, 9}, VQZ_OK},
         {5, 5, {ZSTD | 4 << 3, 0x43, 0, 0, 9}, VQZ_ERROR_CORRUPT}, /* longer than packed: 3 */
         {9, 5, {ZSTD | 4 << 3, 0x43, 0, 0, 9}, VQZ_ERROR_CORRUPT}, /* symbol 9 of 9 */
         {10, 5, {ZSTD | 4 << 3, 0x43, 0, 0, 9}, VQZ_OK},
-        {256, 5, {ZSTD | 4 << 3, 0x3b, 0, 0, 9}, VQZ_ERROR_CORRUPT}, /* 7 symbols */
-        {256, 5, {ZSTD | 4 << 3, 0x4b, 0, 0, 9}, VQZ_ERROR_CORRUPT}, /* 9 symbols */
-        {256, 5, {ZSTD | 4 << 3, 0x42, 0, 0, 9}, VQZ_ERROR_CORRUPT}, /* not the last block */
-        {256, 5, {ZSTD | 4 << 3, 0x47, 0, 0, 9}, VQZ_ERROR_CORRUPT}, /* reserved block type */
+        {256, 5, {ZSTD | 4 << 3, 0x3b, 0, 0, 9}, VQZ_ERROR_CORRUPT},    /* 7 symbols */
+        {256, 5, {ZSTD | 4 << 3, 0x4b, 0, 0, 9}, VQZ_ERROR_CORRUPT},    /* 9 symbols */
+        {256, 5, {ZSTD | 4 << 3, 0x42, 0, 0, 9}, VQZ_ERROR_CORRUPT},    /* not the last block */
+        {256, 5, {ZSTD | 4 << 3, 0x47, 0, 0, 9}, VQZ_ERROR_CORRUPT},    /* reserved block type */
         {256, 6, {ZSTD | 5 << 3, 0x43, 0, 0, 9, 0}, VQZ_ERROR_CORRUPT}, /* a byte behind */
         {256, 9, {ZSTD | 8 << 3, 0x02, 0, 0, 0x43, 0, 0, 9, 0}, VQZ_ERROR_CORRUPT},
         {256, 4, {ZSTD | 4 << 3, 0x43, 0, 0}, VQZ_ERROR_TRUNCATED},
         {256, 1, {ZSTD | 0 << 3}, VQZ_ERROR_CORRUPT},
         {256, 5, {DICTIONARY | 4 << 3, 0x43, 0, 0, 9}, VQZ_ERROR_CORRUPT}, /* there is none */
-        {256, 10, {ZSTD | 120, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x01},
+        {256,
+         10,
+         {ZSTD | 120, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x01},
          VQZ_ERROR_CORRUPT},
         /* K = 300: low bytes, then high bytes; 255 * 256 + ... and 1 * 256 + 44 are too large */
         {300, 2, {CONSTANT | 0x80 | 11 << 3, 0x02}, VQZ_ERROR_TRUNCATED},
-        {300, 3, {CONSTANT | 0x80 | 11 << 3, 0x02, CONSTANT | 1 << 3}, VQZ_OK},           /* 299 */
+        {300, 3, {CONSTANT | 0x80 | 11 << 3, 0x02, CONSTANT | 1 << 3}, VQZ_OK},            /* 299 */
         {300, 3, {CONSTANT | 0x80 | 12 << 3, 0x02, CONSTANT | 1 << 3}, VQZ_ERROR_CORRUPT}, /* 300 */
         {300, 3, {CONSTANT | 0x80 | 11 << 3, 0x02, CONSTANT | 2 << 3}, VQZ_ERROR_CORRUPT},
     };
@@ -300,9 +304,9 @@ static void test_dictionary_profit(void **state) {
         sizes[i] = SIZE;
     draw_sample(samples, SAMPLES * SIZE, &random);
     plane_model_init(&m, 200, false);
-    assert_int_equal(vqzi_dictionary_train(samples, sizes, SAMPLES, 512, &data,
-                                           &m.dictionaries[0].size),
-                     VQZ_OK);
+    assert_int_equal(
+        vqzi_dictionary_train(samples, sizes, SAMPLES, 512, &data, &m.dictionaries[0].size),
+        VQZ_OK);
     assert_non_null(data);
     assert_in_range(m.dictionaries[0].size, 1, 512);
     plane_model plain = m;
