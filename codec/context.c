@@ -5,9 +5,7 @@
 
 #include <stdlib.h>
 
-#ifdef _OPENMP
-#include <omp.h>
-#endif
+#include <unistd.h>
 
 enum { MAX_THREADS = 256 };
 
@@ -36,13 +34,13 @@ vqz_status vqz_context_create(vqz_context **out, const vqz_context_options *opti
     if (!context)
         return vqzi_fail(diag, VQZ_ERROR_MEMORY, "out of memory for a context");
     context->options = *options;
-    context->team.threads = options->threads;
-#ifdef _OPENMP
-    if (context->team.threads == 0)
-        context->team.threads = VQZI_MIN(omp_get_num_procs(), MAX_THREADS);
-#endif
-    context->team.threads = VQZI_MAX(context->team.threads, 1);
-    context->team.grain = VQZI_GRAIN;
+    int threads = options->threads;
+    if (threads == 0)
+        threads = (int)VQZI_MIN(VQZI_MAX(sysconf(_SC_NPROCESSORS_ONLN), 1L), (long)MAX_THREADS);
+    if (vqzi_team_create(&context->team, threads, VQZI_GRAIN) != VQZ_OK) {
+        free(context);
+        return vqzi_fail(diag, VQZ_ERROR_MEMORY, "out of memory for a context");
+    }
     context->work_tile = VQZI_WORK_TILE;
     vqzi_kernels_init(&context->kernels, options->cpu);
     *out = context;
@@ -50,12 +48,17 @@ vqz_status vqz_context_create(vqz_context **out, const vqz_context_options *opti
 }
 
 void vqz_context_free(vqz_context *context) {
+    if (!context)
+        return;
+    vqzi_team_free(context->team);
     free(context);
 }
 
-void vqzi_context_set_tuning(vqz_context *context, uint32_t work_tile, uint64_t grain) {
+vqz_status vqzi_context_set_tuning(vqz_context *context, uint32_t work_tile, uint64_t grain) {
+    int threads = vqzi_team_threads(context->team);
+    vqzi_team_free(context->team);
     context->work_tile = work_tile;
-    context->team.grain = grain;
+    return vqzi_team_create(&context->team, threads, grain);
 }
 
 vqz_status vqzi_check_picture(const vqz_context *context, const vqz_image *image, vqz_diag *diag) {

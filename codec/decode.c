@@ -12,14 +12,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#ifdef _OPENMP
-#include <omp.h>
-#else
-static int omp_get_thread_num(void) {
-    return 0;
-}
-#endif
-
 struct decoder {
     const vqz_context *context;
     const vqzi_model *model;
@@ -157,7 +149,7 @@ static vqz_status prepare(struct decoder *decoder, const vqz_model *model, vqz_d
     vqzi_quantiser_options options = {
         .level = vqzi_model_level(decoder->model, (int)decoder->header.quality),
         .kernels = &context->kernels,
-        .threads = context->team.threads,
+        .threads = vqzi_team_threads(context->team),
     };
     /* First the sizes that the ring and the quantiser follow from, then again within what they leave
        of the memory limit; a smaller work tile only needs narrower rows. */
@@ -180,7 +172,7 @@ static vqz_status prepare(struct decoder *decoder, const vqz_model *model, vqz_d
         status = vqzi_quantiser_create(&decoder->quantiser, decoder->model, &options);
     if (status == VQZ_OK)
         status = vqzi_executor_create(&decoder->synthesis, &model->synthesis, &job->plan,
-                                      options.level, &context->kernels, &context->team);
+                                      options.level, &context->kernels, context->team);
     if (status == VQZ_OK)
         status = vqzi_stream_coder_create(&decoder->coder, decoder->model, options.level.nearest);
     return status == VQZ_OK ? VQZ_OK
@@ -213,30 +205,47 @@ static vqz_status read_tile_row(struct decoder *decoder) {
     return VQZ_OK;
 }
 
-static void decode_work_tile(struct decoder *decoder, uint32_t x, uint32_t y) {
-    const vqzi_team *team = &decoder->context->team;
-    vqzi_view input = vqzi_executor_begin(decoder->synthesis, x, y);
-    uint64_t positions = (uint64_t)((input.y.end - input.y.begin) * (input.x.end - input.x.begin));
-    int threads = vqzi_team_size(team, positions * vqzi_quantiser_work(decoder->quantiser));
-#pragma omp parallel for num_threads(threads) schedule(dynamic, 4)
-    for (int64_t row = input.y.begin; row < input.y.end; row++) {
-        const uint16_t *planes[VQZI_MAX_PLANES];
-        for (uint32_t p = 0; p < decoder->model->plane_count; p++)
-            planes[p] = ring_at(decoder, p, (uint32_t)row, (uint32_t)input.x.begin);
-        vqzi_dequantise_row(decoder->quantiser, omp_get_thread_num(), planes,
-                            (uint32_t)(input.x.end - input.x.begin),
-                            input.data + (size_t)(row - input.y.begin) * input.pitch);
-    }
+typedef struct work_tile {
+    const struct decoder *decoder;
+    uint32_t x, y; /* pixels */
+    vqzi_view input, output;
+} work_tile;
 
-    vqzi_view output = vqzi_executor_run(decoder->synthesis);
-    int64_t end_x = VQZI_MIN(x + decoder->job.work, decoder->image->width);
-    int64_t end_y = VQZI_MIN(y + decoder->job.work, decoder->image->height);
-    threads = vqzi_team_size(team, (uint64_t)((end_x - x) * (end_y - y)) * output.channels *
-                                       VQZI_ELEMENT_WORK);
-#pragma omp parallel for num_threads(threads) schedule(dynamic, 8)
-    for (int64_t row = y; row < end_y; row++)
-        vqzi_pixels_store_row(&output, row, x, end_x, decoder->model->pixel_shift,
-                              decoder->image);
+static void dequantise_row(const void *job, int thread, int64_t row) {
+    const work_tile *tile = job;
+    const vqzi_view *input = &tile->input;
+    const uint16_t *planes[VQZI_MAX_PLANES];
+    for (uint32_t p = 0; p < tile->decoder->model->plane_count; p++)
+        planes[p] = ring_at(tile->decoder, p, (uint32_t)row, (uint32_t)input->x.begin);
+    vqzi_dequantise_row(tile->decoder->quantiser, thread, planes,
+                        (uint32_t)(input->x.end - input->x.begin),
+                        input->data + (size_t)(row - input->y.begin) * input->pitch);
+}
+
+static void store_row(const void *job, int thread, int64_t row) {
+    const work_tile *tile = job;
+    const struct decoder *decoder = tile->decoder;
+    (void)thread;
+    vqzi_pixels_store_row(&tile->output, row, tile->x,
+                          VQZI_MIN(tile->x + decoder->job.work, decoder->image->width),
+                          decoder->model->pixel_shift, decoder->image);
+}
+
+static void decode_work_tile(const struct decoder *decoder, uint32_t x, uint32_t y) {
+    vqzi_team *team = decoder->context->team;
+    work_tile tile = {.decoder = decoder, .x = x, .y = y};
+    uint64_t width = VQZI_MIN(decoder->job.work, decoder->image->width - x);
+    uint64_t height = VQZI_MIN(decoder->job.work, decoder->image->height - y);
+
+    tile.input = vqzi_executor_begin(decoder->synthesis, x, y);
+    const vqzi_view *input = &tile.input;
+    uint64_t positions =
+        (uint64_t)((input->y.end - input->y.begin) * (input->x.end - input->x.begin));
+    vqzi_team_run(team, positions * vqzi_quantiser_work(decoder->quantiser), input->y.begin,
+                  input->y.end, dequantise_row, &tile);
+    tile.output = vqzi_executor_run(decoder->synthesis);
+    vqzi_team_run(team, width * height * tile.output.channels * VQZI_ELEMENT_WORK, y,
+                  (int64_t)(y + height), store_row, &tile);
 }
 
 static vqz_status decode(struct decoder *decoder) {

@@ -11,14 +11,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#ifdef _OPENMP
-#include <omp.h>
-#else
-static int omp_get_thread_num(void) {
-    return 0;
-}
-#endif
-
 struct encoder {
     const vqz_context *context;
     const vqzi_model *model;
@@ -75,7 +67,7 @@ static vqz_status prepare(struct encoder *encoder, const vqz_model *model, int q
         .max_width = context->work_tile / stride,
         .positions = pixels / stride / stride,
         .kernels = &context->kernels,
-        .threads = context->team.threads,
+        .threads = vqzi_team_threads(context->team),
     };
     uint64_t other = vqzi_quantiser_memory(encoder->model, &options) + indices_size(encoder);
     if (needs_alpha_chunk(encoder))
@@ -89,7 +81,7 @@ static vqz_status prepare(struct encoder *encoder, const vqz_model *model, int q
         status = vqzi_quantiser_create(&encoder->quantiser, encoder->model, &options);
     if (status == VQZ_OK)
         status = vqzi_executor_create(&encoder->analysis, &model->analysis, &encoder->job.plan,
-                                      options.level, &context->kernels, &context->team);
+                                      options.level, &context->kernels, context->team);
     if (status == VQZ_OK)
         status = vqzi_stream_coder_create(&encoder->coder, encoder->model, options.level.nearest);
     return status == VQZ_OK ? VQZ_OK
@@ -129,35 +121,52 @@ static vqz_status write_header(struct encoder *encoder, const vqz_encode_options
     return status;
 }
 
-/* Analyses and quantises one work tile at latent position (x, y) of the picture into the container tile
-   whose first position is (tile_x, tile_y). */
-static void encode_work_tile(struct encoder *encoder, uint32_t x, uint32_t y, uint32_t tile_x,
-                             uint32_t tile_y, size_t pitch) {
-    const vqzi_team *team = &encoder->context->team;
-    vqzi_view input = vqzi_executor_begin(encoder->analysis, x, y);
-    uint64_t pixels = (uint64_t)((input.y.end - input.y.begin) * (input.x.end - input.x.begin));
-    int threads = vqzi_team_size(team, pixels * input.channels * VQZI_ELEMENT_WORK);
-#pragma omp parallel for num_threads(threads) schedule(dynamic, 8)
-    for (int64_t row = input.y.begin; row < input.y.end; row++)
-        vqzi_pixels_load_row(&input, row, encoder->image);
+/* One work tile at latent position (x, y) of the picture, in the container tile whose first position is
+   (tile_x, tile_y) and whose rows are `pitch` indices long. */
+typedef struct work_tile {
+    const struct encoder *encoder;
+    uint32_t x, y, tile_x, tile_y;
+    size_t pitch;
+    vqzi_view input, latents;
+} work_tile;
 
-    vqzi_view latents = vqzi_executor_run(encoder->analysis);
-    uint32_t size = encoder->job.plan.tile;
-    uint32_t end_x = VQZI_MIN(x + size, encoder->job.columns);
-    uint32_t end_y = VQZI_MIN(y + size, encoder->job.rows);
+static void load_row(const void *job, int thread, int64_t row) {
+    const work_tile *tile = job;
+    (void)thread;
+    vqzi_pixels_load_row(&tile->input, row, tile->encoder->image);
+}
+
+static void quantise_row(const void *job, int thread, int64_t row) {
+    const work_tile *tile = job;
+    const struct encoder *encoder = tile->encoder;
+    const vqzi_view *latents = &tile->latents;
     size_t plane_size = (size_t)encoder->job.tile_rows * encoder->job.tile_rows;
-    threads = vqzi_team_size(team, (uint64_t)(end_x - x) * (end_y - y) *
-                                       vqzi_quantiser_work(encoder->quantiser));
-#pragma omp parallel for num_threads(threads) schedule(dynamic, 2)
-    for (uint32_t row = y; row < end_y; row++) {
-        uint16_t *planes[VQZI_MAX_PLANES];
-        for (uint32_t p = 0; p < encoder->model->plane_count; p++)
-            planes[p] = encoder->indices + p * plane_size + (row - tile_y) * pitch + (x - tile_x);
-        vqzi_quantise_row(encoder->quantiser, omp_get_thread_num(),
-                          latents.data + (size_t)(row - latents.y.begin) * latents.pitch +
-                              (size_t)(x - latents.x.begin) * latents.channels,
-                          end_x - x, planes);
-    }
+    uint32_t end_x = VQZI_MIN(tile->x + encoder->job.plan.tile, encoder->job.columns);
+    uint16_t *planes[VQZI_MAX_PLANES];
+    for (uint32_t p = 0; p < encoder->model->plane_count; p++)
+        planes[p] = encoder->indices + p * plane_size +
+                    (size_t)(row - tile->tile_y) * tile->pitch + (tile->x - tile->tile_x);
+    vqzi_quantise_row(encoder->quantiser, thread,
+                      latents->data + (size_t)(row - latents->y.begin) * latents->pitch +
+                          (size_t)(tile->x - latents->x.begin) * latents->channels,
+                      end_x - tile->x, planes);
+}
+
+/* Analyses and quantises a work tile. */
+static void encode_work_tile(const struct encoder *encoder, work_tile *tile) {
+    vqzi_team *team = encoder->context->team;
+    uint32_t size = encoder->job.plan.tile;
+    uint64_t width = VQZI_MIN(size, encoder->job.columns - tile->x);
+    uint64_t height = VQZI_MIN(size, encoder->job.rows - tile->y);
+
+    tile->input = vqzi_executor_begin(encoder->analysis, tile->x, tile->y);
+    const vqzi_view *input = &tile->input;
+    uint64_t pixels = (uint64_t)((input->y.end - input->y.begin) * (input->x.end - input->x.begin));
+    vqzi_team_run(team, pixels * input->channels * VQZI_ELEMENT_WORK, input->y.begin, input->y.end,
+                  load_row, tile);
+    tile->latents = vqzi_executor_run(encoder->analysis);
+    vqzi_team_run(team, width * height * vqzi_quantiser_work(encoder->quantiser), tile->y,
+                  (int64_t)(tile->y + height), quantise_row, tile);
 }
 
 static vqz_status encode_tile(struct encoder *encoder, uint32_t tile_x, uint32_t tile_y) {
@@ -169,7 +178,9 @@ static vqz_status encode_tile(struct encoder *encoder, uint32_t tile_x, uint32_t
 
     for (uint32_t y = tile_y; y < end_y; y += job->plan.tile)
         for (uint32_t x = tile_x; x < end_x; x += job->plan.tile)
-            encode_work_tile(encoder, x, y, tile_x, tile_y, end_x - tile_x);
+            encode_work_tile(encoder, &(work_tile){.encoder = encoder, .x = x, .y = y,
+                                                   .tile_x = tile_x, .tile_y = tile_y,
+                                                   .pitch = end_x - tile_x});
     for (uint32_t p = 0; p < encoder->model->plane_count; p++)
         planes[p] = encoder->indices + p * plane_size;
     return vqzi_tile_write(encoder->coder, &encoder->file, planes, end_y - tile_y, end_x - tile_x,

@@ -10,7 +10,7 @@ struct vqzi_executor {
     const vqzi_prepared_net *prepared;
     const vqzi_net_plan *plan;
     vqzi_kernels kernels;
-    vqzi_team team;
+    vqzi_team *team;
     int32_t *offsets[VQZI_MAX_OPS];  /* CONV: bias + rounding at this level, padded to 16 */
     int16_t *slots[VQZI_MAX_OPS + 1];
     vqzi_view views[VQZI_MAX_OPS + 1];
@@ -222,14 +222,14 @@ void vqzi_net_plan_make(vqzi_net_plan *plan, const vqzi_prepared_net *prepared, 
 
 vqz_status vqzi_executor_create(vqzi_executor **out, const vqzi_prepared_net *prepared,
                                 const vqzi_net_plan *plan, vqzi_level level,
-                                const vqzi_kernels *kernels, const vqzi_team *team) {
+                                const vqzi_kernels *kernels, vqzi_team *team) {
     vqzi_executor *executor = calloc(1, sizeof *executor);
     if (!executor)
         return VQZ_ERROR_MEMORY;
     executor->prepared = prepared;
     executor->plan = plan;
     executor->kernels = *kernels;
-    executor->team = *team;
+    executor->team = team;
     for (uint32_t s = 0; s < plan->slot_count; s++) {
         size_t bytes;
         if (plan->elements[s] > SIZE_MAX / 2 ||
@@ -313,13 +313,22 @@ static int16_t *at(const vqzi_view *view, int64_t y, int64_t x) {
            (x - view->x.begin) * (int64_t)view->channels;
 }
 
-static void run_row(const vqzi_executor *executor, uint32_t i, int64_t y) {
+typedef struct op_job {
+    const vqzi_executor *executor;
+    uint32_t op;
+} op_job;
+
+static void run_row(const void *argument, int thread, int64_t y) {
+    const op_job *loop = argument;
+    const vqzi_executor *executor = loop->executor;
+    uint32_t i = loop->op;
     const vqzi_op *op = &executor->prepared->net->ops[i];
     const vqzi_conv *conv = &executor->prepared->convs[i];
     const vqzi_view *src = &executor->views[op->src], *dst = &executor->views[i + 1];
     int64_t width = dst->x.end - dst->x.begin;
     int16_t *out = at(dst, y, dst->x.begin);
 
+    (void)thread;
     if (op->kind == VQZI_CONV) {
         int pad = (op->kernel - 1) / 2;
         vqzi_conv_job job = {conv, executor->offsets[i],
@@ -347,7 +356,7 @@ static void run_row(const vqzi_executor *executor, uint32_t i, int64_t y) {
     }
 }
 
-/* Of one output position, as vqzi_team counts it. */
+/* Of one output position, as team.h counts it. */
 static uint64_t position_work(const vqzi_executor *executor, uint32_t i) {
     const vqzi_op *op = &executor->prepared->net->ops[i];
     const vqzi_conv *conv = &executor->prepared->convs[i];
@@ -366,10 +375,9 @@ vqzi_view vqzi_executor_run(vqzi_executor *executor) {
             continue;
         place_view(executor, i + 1);
         uint64_t positions = (uint64_t)((end - begin) * (dst->x.end - dst->x.begin));
-        int threads = vqzi_team_size(&executor->team, positions * position_work(executor, i));
-#pragma omp parallel for num_threads(threads) schedule(dynamic, 2)
-        for (int64_t y = begin; y < end; y++)
-            run_row(executor, i, y);
+        op_job job = {executor, i};
+        vqzi_team_run(executor->team, positions * position_work(executor, i), begin, end, run_row,
+                      &job);
     }
     return executor->views[net->op_count];
 }

@@ -12,21 +12,10 @@
 #define VQZI_NET_H
 
 #include "codec/kernels/kernels.h"
+#include "codec/team.h"
 #include "format/model.h"
 
 enum { VQZI_NET_MARGIN = 2 }; /* zero positions around a register: a 5x5 kernel reaches this far */
-
-/* Threads that share a loop.  Work is counted in multiply-accumulates; below the grain (some 0.1 ms)
-   one thread does it, because a loop ends only when its last thread has been given a processor, and
-   waiting threads spin. */
-typedef struct vqzi_team {
-    int threads;
-    uint64_t grain;
-} vqzi_team;
-enum { VQZI_GRAIN = 1 << 23, VQZI_ELEMENT_WORK = 16 }; /* moving an element counts as so many */
-static inline int vqzi_team_size(const vqzi_team *team, uint64_t work) {
-    return work < team->grain ? 1 : team->threads;
-}
 
 /* Positions begin..end-1 along one axis. */
 typedef struct vqzi_span {
@@ -74,13 +63,13 @@ typedef struct vqzi_net_plan {
 void vqzi_net_plan_make(vqzi_net_plan *plan, const vqzi_prepared_net *prepared, uint32_t width,
                         uint32_t height, uint32_t tile);
 
-/* Work memory of one network at one quality level; belongs to one thread, runs on several. */
+/* Work memory of one network at one quality level; runs on the threads of the team. */
 typedef struct vqzi_executor vqzi_executor;
 VQZ_MUST_CHECK vqz_status vqzi_executor_create(vqzi_executor **executor,
                                                const vqzi_prepared_net *prepared,
                                                const vqzi_net_plan *plan, vqzi_level level,
                                                const vqzi_kernels *kernels,
-                                               const vqzi_team *team);
+                                               vqzi_team *team);
 void vqzi_executor_free(vqzi_executor *executor);
 /* Starts a tile (x and y multiples of plan->tile in output positions, clipped to the output) and gives
    the input region to be filled by the caller. */

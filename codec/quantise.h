@@ -29,7 +29,7 @@ VQZ_MUST_CHECK vqz_status vqzi_quantiser_create(vqzi_quantiser **quantiser,
                                                 const vqzi_quantiser_options *options);
 void vqzi_quantiser_free(vqzi_quantiser *quantiser);
 
-/* Of one position, as vqzi_team counts it. */
+/* Of one position, as team.h counts it. */
 uint64_t vqzi_quantiser_work(const vqzi_quantiser *quantiser);
 
 /* Indices of one row of latents: plane p's go to indices[p][0..width-1].  thread: 0..threads-1, and one
