@@ -152,20 +152,13 @@ static const char *foreign_kind(const uint8_t *data, size_t size) {
     static const struct {
         size_t offset, length;
         const char *bytes, *name;
-    } kinds[] = {{0, 4, "GIF8", "a GIF picture"},
-                 {8, 4, "WEBP", "a WebP picture"},
-                 {4, 8, "ftypavif", "an AVIF picture"},
-                 {4, 8, "ftypheic", "a HEIC picture"},
-                 {4, 8, "ftypmif1", "a HEIF picture"},
-                 {4, 4, "JXL ", "a JPEG XL picture"},
-                 {0, 2, "\xff\x0a", "a JPEG XL picture"},
-                 {4, 4, "jP  ", "a JPEG 2000 picture"},
-                 {0, 4, "II*\0", "a TIFF picture"},
-                 {0, 4, "MM\0*", "a TIFF picture"},
-                 {0, 4, "qoif", "a QOI picture"},
-                 {0, 2, "BM", "a BMP picture"},
-                 {0, 2, "PF", "a PFM picture"},
-                 {0, 2, "Pf", "a PFM picture"}};
+    } kinds[] = {{0, 4, "GIF8", "a GIF picture"},         {8, 4, "WEBP", "a WebP picture"},
+                 {4, 8, "ftypavif", "an AVIF picture"},   {4, 8, "ftypheic", "a HEIC picture"},
+                 {4, 8, "ftypmif1", "a HEIF picture"},    {4, 4, "JXL ", "a JPEG XL picture"},
+                 {0, 2, "\xff\x0a", "a JPEG XL picture"}, {4, 4, "jP  ", "a JPEG 2000 picture"},
+                 {0, 4, "II*\0", "a TIFF picture"},       {0, 4, "MM\0*", "a TIFF picture"},
+                 {0, 4, "qoif", "a QOI picture"},         {0, 2, "BM", "a BMP picture"},
+                 {0, 2, "PF", "a PFM picture"},           {0, 2, "Pf", "a PFM picture"}};
     for (size_t i = 0; i < sizeof kinds / sizeof kinds[0]; i++)
         if (size >= kinds[i].offset + kinds[i].length &&
             memcmp(data + kinds[i].offset, kinds[i].bytes, kinds[i].length) == 0)

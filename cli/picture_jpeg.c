@@ -2,8 +2,9 @@
  * picture_jpeg.c - JPEG in through libjpeg-turbo.
  *
  * libjpeg fills what is missing with gray and carries on with a warning; here a warning about the
- * data is an error, so that no damaged picture is compressed or trained on unnoticed.  CMYK and YCCK
- * become RGB by the plain formula (no profile is applied), inverted when an Adobe marker says so.
+ * data is an error, so that no damaged picture is compressed or trained on unnoticed.  CMYK and
+ * YCCK become RGB by the plain formula (no profile is applied), inverted when an Adobe marker says
+ * so.
  */
 #include "cli/picture_parts.h"
 
@@ -16,8 +17,8 @@
 
 #include <jerror.h>
 
-/* Each scan of a progressive file costs time in proportion to the picture, however few bytes it has;
-   encoders write about ten. */
+/* Each scan of a progressive file costs time in proportion to the picture, however few bytes it
+   has; encoders write about ten. */
 enum { MAX_SCANS = 100 };
 
 typedef struct jpeg_reader {
@@ -165,7 +166,8 @@ static bool read_picture(jpeg_reader *r) {
                                       r->diag));
     keep_metadata(r);
     uint32_t channels = choose_output(r);
-    stop_unless(r, picture_allocate(r->p, jpeg->image_width, jpeg->image_height, channels, r->diag));
+    stop_unless(r,
+                picture_allocate(r->p, jpeg->image_width, jpeg->image_height, channels, r->diag));
 
     jpeg_start_decompress(jpeg);
     vqz_image *image = &r->p->image;

@@ -16,8 +16,8 @@ VQZ_MUST_CHECK vqz_status picture_allocate(picture *p, uint32_t width, uint32_t 
 VQZ_MUST_CHECK vqz_status picture_copy_block(uint8_t **copy, size_t *copy_size, const void *data,
                                              size_t size, vqz_diag *diag);
 
-/* Each fills *p, which is all zero, from a file that starts with the signature of its kind.  After a
-   failure *p may hold blocks that picture_clear releases.  Pixels are not yet upright. */
+/* Each fills *p, which is all zero, from a file that starts with the signature of its kind.  After
+   a failure *p may hold blocks that picture_clear releases.  Pixels are not yet upright. */
 VQZ_MUST_CHECK vqz_status picture_parse_png(picture *p, const uint8_t *data, size_t size,
                                             uint64_t max_pixels, vqz_diag *diag);
 VQZ_MUST_CHECK vqz_status picture_parse_jpeg(picture *p, const uint8_t *data, size_t size,

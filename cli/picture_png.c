@@ -64,7 +64,8 @@ static void read_bytes(png_structp png, png_bytep dst, size_t size) {
     r->position += size;
 }
 
-/* Finds the EXIF block and the mark of an animation.  Their CRC is checked when libpng passes by. */
+/* Finds the EXIF block and the mark of an animation.  Their CRC is checked when libpng passes by.
+ */
 static vqz_status scan_chunks(png_reader *r) {
     bool before_image = true;
     for (size_t at = SIGNATURE_SIZE; r->size - at >= CHUNK_OVERHEAD;) {
@@ -146,9 +147,11 @@ static bool read_picture(png_reader *r) {
 vqz_status picture_parse_png(picture *p, const uint8_t *data, size_t size, uint64_t max_pixels,
                              vqz_diag *diag) {
     if (size < SIGNATURE_SIZE + 8 + 8)
-        return vqzi_fail(diag, VQZ_ERROR_TRUNCATED, "PNG: the data ends too early (truncated file)");
+        return vqzi_fail(diag, VQZ_ERROR_TRUNCATED,
+                         "PNG: the data ends too early (truncated file)");
     if (memcmp(data + 12, "IHDR", 4) != 0)
-        return vqzi_fail(diag, VQZ_ERROR_CORRUPT, "PNG: the first chunk is not IHDR (damaged file)");
+        return vqzi_fail(diag, VQZ_ERROR_CORRUPT,
+                         "PNG: the first chunk is not IHDR (damaged file)");
     VQZ_TRY(picture_check_size("PNG", read_u32_be(data + 16), read_u32_be(data + 20), max_pixels,
                                diag));
     png_reader r = {.p = p, .data = data, .size = size, .diag = diag, .status = VQZ_OK};
@@ -167,7 +170,8 @@ vqz_status picture_parse_png(picture *p, const uint8_t *data, size_t size, uint6
     if (r.status != VQZ_OK)
         return r.status;
     if (r.truncated)
-        return vqzi_fail(diag, VQZ_ERROR_TRUNCATED, "PNG: the data ends too early (truncated file)");
+        return vqzi_fail(diag, VQZ_ERROR_TRUNCATED,
+                         "PNG: the data ends too early (truncated file)");
     return vqzi_fail(diag, VQZ_ERROR_CORRUPT, "PNG: %s (damaged file)", r.message);
 }
 

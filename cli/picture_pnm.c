@@ -2,8 +2,8 @@
  * picture_pnm.c - PBM, PGM, PPM (P1 to P6) and PAM (P7) in; PGM, PPM and PAM out.
  *
  * The size is compared with the bytes that are left before anything is allocated.  A file may hold
- * several pictures; the first is read, as everywhere else.  Samples up to 65535 are scaled to 8 bits
- * with rounding.
+ * several pictures; the first is read, as everywhere else.  Samples up to 65535 are scaled to 8
+ * bits with rounding.
  */
 #include "cli/picture_parts.h"
 
@@ -103,8 +103,10 @@ static vqz_status read_pam_header(pnm_reader *r, pnm_header *h, vqz_diag *diag) 
     const struct {
         const char *name;
         uint32_t *value;
-    } fields[] = {
-        {"WIDTH", &h->width}, {"HEIGHT", &h->height}, {"DEPTH", &h->depth}, {"MAXVAL", &h->maximum}};
+    } fields[] = {{"WIDTH", &h->width},
+                  {"HEIGHT", &h->height},
+                  {"DEPTH", &h->depth},
+                  {"MAXVAL", &h->maximum}};
     const char *line;
     size_t length;
     r->position = 2;

@@ -89,8 +89,8 @@ static void pack_sample(uint8_t *row, size_t index, int depth, uint16_t sample) 
 static void fill_tables(png_tables *tables, const png_mode *mode, uint32_t *seed) {
     tables->entries = 1 << (mode->depth < 8 ? mode->depth : 8);
     for (int i = 0; i < tables->entries; i++) {
-        tables->palette[i] = (png_color){(png_byte)draw(seed), (png_byte)draw(seed),
-                                         (png_byte)draw(seed)};
+        tables->palette[i] =
+            (png_color){(png_byte)draw(seed), (png_byte)draw(seed), (png_byte)draw(seed)};
         tables->alpha[i] = (png_byte)draw(seed);
     }
 }
@@ -122,7 +122,8 @@ made_file make_png(const png_mode *mode) {
                 samples[0] ^= 1;
             }
             for (int c = 0; c < stored; c++)
-                pack_sample(row_pointers[y], x * (size_t)stored + (size_t)c, mode->depth, samples[c]);
+                pack_sample(row_pointers[y], x * (size_t)stored + (size_t)c, mode->depth,
+                            samples[c]);
             expect_pixel(file.expected + (y * mode->width + x) * file.channels, samples, mode,
                          &tables);
         }
@@ -205,7 +206,8 @@ static uint8_t ramp(uint32_t x, uint32_t y, uint32_t width, uint32_t height, uin
 
 made_file make_jpeg(const jpeg_mode *mode) {
     static const J_COLOR_SPACE in_space[] = {JCS_GRAYSCALE, JCS_RGB, JCS_RGB, JCS_CMYK, JCS_CMYK};
-    static const J_COLOR_SPACE out_space[] = {JCS_GRAYSCALE, JCS_RGB, JCS_YCbCr, JCS_CMYK, JCS_YCCK};
+    static const J_COLOR_SPACE out_space[] = {JCS_GRAYSCALE, JCS_RGB, JCS_YCbCr, JCS_CMYK,
+                                              JCS_YCCK};
     made_file file = {0};
     bool cmyk = mode->color >= MADE_CMYK;
     uint32_t components = mode->color == MADE_GRAY ? 1 : cmyk ? 4 : 3;

@@ -1,6 +1,6 @@
 /*
- * picture_maker.h - picture files of every mode for tests, made with libpng and libjpeg directly, and
- * the pixels that reading them must give.
+ * picture_maker.h - picture files of every mode for tests, made with libpng and libjpeg directly,
+ * and the pixels that reading them must give.
  */
 #ifndef TESTS_PICTURE_MAKER_H
 #define TESTS_PICTURE_MAKER_H
@@ -12,14 +12,15 @@
 typedef struct made_file {
     uint8_t *data;
     size_t size;
-    uint8_t *expected; /* 8-bit interleaved, as picture_parse should return it before EXIF turning */
+    uint8_t
+        *expected; /* 8-bit interleaved, as picture_parse should return it before EXIF turning */
     uint32_t channels;
 } made_file;
 
 typedef struct png_mode {
     uint32_t width, height;
-    int color;       /* PNG_COLOR_TYPE_* */
-    int depth;       /* 1, 2, 4, 8, 16 */
+    int color; /* PNG_COLOR_TYPE_* */
+    int depth; /* 1, 2, 4, 8, 16 */
     bool interlaced;
     bool transparent; /* adds a tRNS chunk (gray, RGB, palette) */
     const void *icc, *exif;

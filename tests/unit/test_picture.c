@@ -67,12 +67,12 @@ static void test_png_modes(void **state) {
     static const struct {
         int color, depth;
         bool may_be_transparent;
-    } kinds[] = {{PNG_COLOR_TYPE_GRAY, 1, true},        {PNG_COLOR_TYPE_GRAY, 2, true},
-                 {PNG_COLOR_TYPE_GRAY, 4, true},        {PNG_COLOR_TYPE_GRAY, 8, true},
-                 {PNG_COLOR_TYPE_GRAY, 16, true},       {PNG_COLOR_TYPE_RGB, 8, true},
-                 {PNG_COLOR_TYPE_RGB, 16, true},        {PNG_COLOR_TYPE_PALETTE, 1, true},
-                 {PNG_COLOR_TYPE_PALETTE, 2, true},     {PNG_COLOR_TYPE_PALETTE, 4, true},
-                 {PNG_COLOR_TYPE_PALETTE, 8, true},     {PNG_COLOR_TYPE_GRAY_ALPHA, 8, false},
+    } kinds[] = {{PNG_COLOR_TYPE_GRAY, 1, true},         {PNG_COLOR_TYPE_GRAY, 2, true},
+                 {PNG_COLOR_TYPE_GRAY, 4, true},         {PNG_COLOR_TYPE_GRAY, 8, true},
+                 {PNG_COLOR_TYPE_GRAY, 16, true},        {PNG_COLOR_TYPE_RGB, 8, true},
+                 {PNG_COLOR_TYPE_RGB, 16, true},         {PNG_COLOR_TYPE_PALETTE, 1, true},
+                 {PNG_COLOR_TYPE_PALETTE, 2, true},      {PNG_COLOR_TYPE_PALETTE, 4, true},
+                 {PNG_COLOR_TYPE_PALETTE, 8, true},      {PNG_COLOR_TYPE_GRAY_ALPHA, 8, false},
                  {PNG_COLOR_TYPE_GRAY_ALPHA, 16, false}, {PNG_COLOR_TYPE_RGB_ALPHA, 8, false},
                  {PNG_COLOR_TYPE_RGB_ALPHA, 16, false}};
     static const uint32_t sizes[][2] = {{1, 1}, {2, 3}, {9, 8}, {33, 17}};
@@ -94,7 +94,7 @@ static void test_png_modes(void **state) {
 static void test_animation_is_noticed(void **state) {
     (void)state;
     /* acTL with one frame, and its CRC, between IHDR and the rest. */
-    static const uint8_t chunk[] = {0, 0, 0, 8, 'a', 'c', 'T', 'L', 0,    0,
+    static const uint8_t chunk[] = {0, 0, 0, 8, 'a', 'c', 'T',  'L',  0,    0,
                                     0, 1, 0, 0, 0,   0,   0xb4, 0x2d, 0xe9, 0xa0};
     made_file file = make_png(&(png_mode){.width = 4, .height = 4, .color = 2, .depth = 8});
     uint8_t *animated = malloc(file.size + sizeof chunk);
@@ -244,10 +244,10 @@ static void test_orientations(void **state) {
                 assert_memory_equal(p.exif, upright_exif, exif_size);
                 for (size_t y = 0; y < p.image.height; y++)
                     for (size_t x = 0; x < p.image.width; x++)
-                        assert_memory_equal(
-                            p.image.pixels + y * p.image.stride + x * file.channels,
-                            file.expected + stored_index(orientation, x, y, 7, 5) * file.channels,
-                            file.channels);
+                        assert_memory_equal(p.image.pixels + y * p.image.stride + x * file.channels,
+                                            file.expected + stored_index(orientation, x, y, 7, 5) *
+                                                                file.channels,
+                                            file.channels);
                 picture_clear(&p);
                 made_file_free(&file);
             }
@@ -279,7 +279,8 @@ static void test_pnm_kinds(void **state) {
     PNM("P5 2 1 255\n\n\x01", 2, 1, 1, "\n\x01"); /* one space ends the header, the rest is data */
     PNM("P5 2 1 1000\n\x00\x00\x03\xe8", 2, 1, 1, "\x00\xff");
     PNM("P6\r1 1\r255\rabcTRAILING", 1, 1, 3, "abc");
-    PNM("P7\n# comment\nWIDTH 1\nHEIGHT 2\nDEPTH 4\nMAXVAL 255\nTUPLTYPE RGB_ALPHA\nENDHDR\nabcdefgh",
+    PNM("P7\n# comment\nWIDTH 1\nHEIGHT 2\nDEPTH 4\nMAXVAL 255\nTUPLTYPE "
+        "RGB_ALPHA\nENDHDR\nabcdefgh",
         1, 2, 4, "abcdefgh");
     PNM("P7\nMAXVAL 1\nDEPTH 2\nWIDTH 1\nHEIGHT 1\nENDHDR\n\x01\x00", 1, 1, 2, "\xff\0");
     picture p = parse("P5 1 1 256\n\1\0", 13);

@@ -227,12 +227,9 @@ static void test_folder_of_awkward_files(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_truncation),
-        cmocka_unit_test(test_bit_errors_in_png),
-        cmocka_unit_test(test_mutations),
-        cmocka_unit_test(test_hostile_exif),
-        cmocka_unit_test(test_scan_bomb),
-        cmocka_unit_test(test_folder_of_awkward_files),
+        cmocka_unit_test(test_truncation), cmocka_unit_test(test_bit_errors_in_png),
+        cmocka_unit_test(test_mutations),  cmocka_unit_test(test_hostile_exif),
+        cmocka_unit_test(test_scan_bomb),  cmocka_unit_test(test_folder_of_awkward_files),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
