@@ -1,5 +1,6 @@
 /*
- * context.c - contexts (threads, instruction set, limits) and the planning that both directions share.
+ * context.c - contexts (threads, instruction set, limits) and the planning of a
+ * picture's way through a network, for both directions.
  */
 #include "codec/internal.h"
 

@@ -1,9 +1,9 @@
 /*
  * decode.c - .vqz -> picture.
  *
- * Container tiles are read row by row into a ring of index rows that holds just as many tile rows as
- * the synthesis of one tile row looks at (its own and the neighbours its halo reaches).  Work tiles are
- * synthesised straight into the caller's picture.
+ * Container tiles are read row by row into a ring of index rows that holds just as many tile rows
+ * as the synthesis of one tile row looks at (its own and the neighbours its halo reaches).  Work
+ * tiles are synthesised straight into the caller's picture.
  */
 #include "codec/internal.h"
 #include "codec/pixels.h"
@@ -151,8 +151,8 @@ static vqz_status prepare(struct decoder *decoder, const vqz_model *model, vqz_d
         .kernels = &context->kernels,
         .threads = vqzi_team_threads(context->team),
     };
-    /* First the sizes that the ring and the quantiser follow from, then again within what they leave
-       of the memory limit; a smaller work tile only needs narrower rows. */
+    /* First the sizes that the ring and the quantiser follow from, then again within what they
+       leave of the memory limit; a smaller work tile only needs narrower rows. */
     VQZ_TRY(vqzi_job_plan(job, context, model, &model->synthesis, image->width, image->height, 0,
                           diag));
     decoder->ring_size = ring_rows(decoder);

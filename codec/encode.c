@@ -1,8 +1,9 @@
 /*
  * encode.c - picture -> .vqz.
  *
- * Container tiles are written in raster order.  Each is analysed in work tiles (net.h) whose latents go
- * straight through the quantiser, so that only the indices of one container tile are ever held.
+ * Container tiles are written in raster order.  Each is analysed in work tiles (net.h) whose
+ * latents go straight through the quantiser, so that only the indices of one container tile are
+ * ever held.
  */
 #include "codec/internal.h"
 #include "codec/pixels.h"
@@ -56,7 +57,8 @@ static uint64_t indices_size(const struct encoder *encoder) {
     return rows * rows * encoder->model->plane_count * sizeof(uint16_t);
 }
 
-static vqz_status prepare(struct encoder *encoder, const vqz_model *model, int quality, vqz_diag *diag) {
+static vqz_status prepare(struct encoder *encoder, const vqz_model *model, int quality,
+                          vqz_diag *diag) {
     const vqz_context *context = encoder->context;
     const vqz_image *image = encoder->image;
     uint32_t stride = encoder->model->stride;
@@ -121,8 +123,8 @@ static vqz_status write_header(struct encoder *encoder, const vqz_encode_options
     return status;
 }
 
-/* One work tile at latent position (x, y) of the picture, in the container tile whose first position is
-   (tile_x, tile_y) and whose rows are `pitch` indices long. */
+/* One work tile at latent position (x, y) of the picture, in the container tile whose first
+   position is (tile_x, tile_y) and whose rows are `pitch` indices long. */
 typedef struct work_tile {
     const struct encoder *encoder;
     uint32_t x, y, tile_x, tile_y;

@@ -26,8 +26,8 @@ struct vqz_context {
     uint32_t work_tile;
 };
 
-/* For tests.  Size of the work tiles: a power of two, VQZI_MIN_WORK_TILE..VQZI_TILE; grain: see team.h.
-   Neither may change a result. */
+/* For tests.  Size of the work tiles: a power of two, VQZI_MIN_WORK_TILE..VQZI_TILE; grain: see
+   team.h.  Neither may change a result. */
 VQZ_MUST_CHECK vqz_status vqzi_context_set_tuning(vqz_context *context, uint32_t work_tile,
                                                   uint64_t grain);
 

@@ -1,12 +1,12 @@
 /*
- * net.h - runs the integer networks of a model (semantics: format/model.h) on pictures of any size in
- * bounded memory.
+ * net.h - runs the integer networks of a model (semantics: format/model.h) on pictures of any size
+ * in bounded memory.
  *
- * A network is defined on the whole picture.  It is evaluated in tiles of its output: walking the ops
- * backwards gives the region of every register that a tile needs (its halo included), clipped to the
- * picture; walking forwards computes exactly these regions.  So the tile size cannot be seen in the
- * result.  Register buffers carry a margin of zeros, which are the positions outside the picture, and
- * share memory once their last reader has run.
+ * A network is defined on the whole picture.  It is evaluated in tiles of its output: walking the
+ * ops backwards gives the region of every register that a tile needs (its halo included), clipped
+ * to the picture; walking forwards computes exactly these regions.  So the tile size cannot be seen
+ * in the result.  Register buffers carry a margin of zeros, which are the positions outside the
+ * picture, and share memory once their last reader has run.
  */
 #ifndef VQZI_NET_H
 #define VQZI_NET_H
@@ -41,8 +41,8 @@ typedef struct vqzi_prepared_net {
     uint32_t last_use[VQZI_MAX_OPS + 1]; /* op that reads it last; op_count for the output */
 } vqzi_prepared_net;
 
-/* Packs a checked net, which must outlive the result.  Input sizes will be multiples of what the net
-   reduces them by. */
+/* Packs a checked net, which must outlive the result.  Input sizes will be multiples of what the
+   net reduces them by. */
 VQZ_MUST_CHECK vqz_status vqzi_net_prepare(vqzi_prepared_net *prepared, const vqzi_net *net);
 void vqzi_net_unprepare(vqzi_prepared_net *prepared);
 
@@ -71,8 +71,8 @@ VQZ_MUST_CHECK vqz_status vqzi_executor_create(vqzi_executor **executor,
                                                const vqzi_kernels *kernels,
                                                vqzi_team *team);
 void vqzi_executor_free(vqzi_executor *executor);
-/* Starts a tile (x and y multiples of plan->tile in output positions, clipped to the output) and gives
-   the input region to be filled by the caller. */
+/* Starts a tile (x and y multiples of plan->tile in output positions, clipped to the output) and
+   gives the input region to be filled by the caller. */
 vqzi_view vqzi_executor_begin(vqzi_executor *executor, uint32_t x, uint32_t y);
 /* Runs the network; the view holds the tile's output until the next begin. */
 vqzi_view vqzi_executor_run(vqzi_executor *executor);

@@ -64,7 +64,7 @@ void vqzi_pixels_store_row(const vqzi_view *view, int64_t y, int64_t x_begin, in
     }
 }
 
-/* The MED predictor of LOCO-I (JPEG-LS): W in the first row, N in the first column, 0 at the corner. */
+/* The MED predictor of LOCO-I (JPEG-LS); first row W, first column N, corner 0. */
 static uint8_t predict(const uint8_t *row, const uint8_t *above, size_t x) {
     if (x == 0)
         return above ? above[0] : 0;

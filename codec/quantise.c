@@ -2,7 +2,7 @@
  * quantise.c - search and reconstruction of index planes; see quantise.h.
  *
  * A plane is searched in one of three ways that all find the same code:
- *   - the kernel, with costs in int32: for all codebooks whose costs provably fit (nearly every one);
+ *   - the kernel, with costs in int32: for codebooks whose costs provably fit, nearly all;
  *   - the same in int64, for extreme codebooks of many dimensions;
  *   - a table of one code for each residual value, for planes of one dimension and large pictures.
  */

@@ -1,9 +1,10 @@
 /*
  * quantise.h - between latents and the indices of the planes.
  *
- * Encoder: the planes are assigned in order.  Each sees r = latent - what earlier planes contribute,
- * saturated to latent_bits, and takes k = argmin_k |e_k - r|^2 + penalty_k, the lowest k on ties, with
- * penalty_k = lambda * rate_k / 8 (entropy-constrained VQ; Chou, Lookabaugh, Gray 1989).
+ * Encoder: the planes are assigned in order.  Each sees r = latent - what earlier planes
+ * contribute, saturated to latent_bits, and takes k = argmin_k |e_k - r|^2 + penalty_k, the lowest
+ * k on ties, with penalty_k = lambda * rate_k / 8 (entropy-constrained VQ; Chou, Lookabaugh, Gray
+ * 1989).
  * Decoder: latent = the sum of the entries, saturated to latent_bits.  Only that is normative.
  */
 #ifndef VQZI_QUANTISE_H
@@ -32,8 +33,8 @@ void vqzi_quantiser_free(vqzi_quantiser *quantiser);
 /* Of one position, as team.h counts it. */
 uint64_t vqzi_quantiser_work(const vqzi_quantiser *quantiser);
 
-/* Indices of one row of latents: plane p's go to indices[p][0..width-1].  thread: 0..threads-1, and one
-   call at a time with each. */
+/* Indices of one row of latents: plane p's go to indices[p][0..width-1].  thread: 0..threads-1, and
+   one call at a time with each. */
 void vqzi_quantise_row(const vqzi_quantiser *quantiser, int thread, const int16_t *latents,
                        uint32_t width, uint16_t *const *indices);
 /* The inverse: latents (width, D) of one row. */

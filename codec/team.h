@@ -1,10 +1,11 @@
 /*
  * team.h - the threads of a context: they share the rows of a loop and sleep in between.
  *
- * A network is a chain of short loops, each of which has to end before the next begins.  Threads that
- * spin at the end of a loop, as those of OpenMP run-times do, make the chain several times slower as
- * soon as another program wants the processors.  Here the caller only ever waits for threads
- * that have taken rows and are at work on them; one that has not woken up yet is not missed.
+ * A network is a chain of short loops, each of which has to end before the next begins.  Threads
+ * that spin at the end of a loop, as those of OpenMP run-times do, make the chain several times
+ * slower as soon as another program wants the processors.  Here the caller only ever waits for
+ * threads that have taken rows and are at work on them; one that has not woken up yet is not
+ * missed.
  */
 #ifndef VQZI_TEAM_H
 #define VQZI_TEAM_H

@@ -2,8 +2,8 @@
  * conv_ref.c - the reference kernels: what every variant has to reproduce bit for bit.
  *
  * The arithmetic is that of format/model.h.  Partial sums of a convolution may leave int32 when the
- * weights of a channel nearly fill the range its proof allows; they are kept unsigned, where wrapping is
- * defined, and the proof brings the final value back into range.
+ * weights of a channel nearly fill the range its proof allows; they are kept unsigned, where
+ * wrapping is defined, and the proof brings the final value back into range.
  */
 #include "codec/kernels/kernels.h"
 

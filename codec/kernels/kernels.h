@@ -1,9 +1,9 @@
 /*
  * kernels.h - the inner loops of the codec, one signature each for the reference and its variants.
  *
- * Every variant computes exactly what the reference does (tests/kernels proves it).  A table is filled
- * with the reference and then overridden in ascending order of instruction set; each context holds
- * its own, so nothing here is global.  A new instruction set adds one file with a
+ * Every variant computes exactly what the reference does (tests/kernels proves it).  A table is
+ * filled with the reference and then overridden in ascending order of instruction set; each context
+ * holds its own, so nothing here is global.  A new instruction set adds one file with a
  * vqzi_kernels_init_*() and one line in table.c.
  */
 #ifndef VQZI_KERNELS_H
@@ -18,9 +18,10 @@ enum {
 };
 
 /* A convolution, packed for the kernels.
-   Pictures are dense: position x of a row starts at element x * channels.  So the taps (kx, ic) of one
-   kernel row are one run of kernel * in_channels neighbouring elements, and the kernels walk it in
-   pairs whatever the number of channels is; an odd run ends with a pair whose second weight is zero. */
+   Pictures are dense: position x of a row starts at element x * channels.  So the taps (kx, ic) of
+   one kernel row are one run of kernel * in_channels neighbouring elements, and the kernels walk it
+   in pairs whatever the number of channels is; an odd run ends with a pair whose second weight is
+   zero. */
 typedef struct vqzi_conv {
     uint32_t in_channels, out_channels, kernel, stride;
     uint32_t pairs;   /* (kernel * in_channels + 1) / 2 */
@@ -56,7 +57,7 @@ typedef struct vqzi_codes {
     int32_t *base;   /* (blocks * 16): |e|^2 + penalty, INT32_MAX after the last code */
 } vqzi_codes;
 
-/* found[i] = argmin_k cost_k(residuals[i]), the lowest k on ties.  residuals: (count, 2 * pairs). */
+/* found[i] = argmin_k cost_k(residuals[i]), the lowest k on ties; residuals: (count, 2 pairs). */
 #define VQZI_SEARCH_KERNEL(name)                                                                   \
     void name(const vqzi_codes *codes, const int16_t *residuals, size_t count, uint16_t *found)
 

@@ -4,8 +4,8 @@
  *   test_kernels            checks; SEED=n replays a run
  *   test_kernels --bench    prints GMAC/s of each variant on one thread
  *
- * Inputs are random, all near the minimum, all near the maximum, or a mix of both ends; biases are as
- * large as the overflow proof of format/model.h allows.  Destinations are guarded on both sides.
+ * Inputs are random, all near the minimum, all near the maximum, or a mix of both ends; biases are
+ * as large as the overflow proof of format/model.h allows.  Destinations are guarded on both sides.
  */
 #include "codec/kernels/kernels.h"
 #include "tests/support/random_model.h"

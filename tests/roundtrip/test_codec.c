@@ -1,6 +1,6 @@
 /*
- * test_codec.c - encode and decode against a second implementation, over sizes and channel modes; the
- * same bytes and pixels for every thread count, instruction set and work tile; hostile files.
+ * test_codec.c - encode and decode against a second implementation, over sizes and channel modes;
+ * the same bytes and pixels for every thread count, instruction set and work tile; hostile files.
  *
  * SEED=n replays a run.
  */
@@ -230,7 +230,7 @@ static void test_tall_halo(void **state) {
     raw.synthesis.op_count = count + CHAIN;
     void *bytes;
     size_t size;
-    vqz_model *model;
+    vqz_model *model = NULL;
     vqz_diag diag = {""};
     if (vqzi_model_serialise(&raw, &bytes, &size, &diag) != VQZ_OK ||
         vqz_model_load(&model, bytes, size, NULL, &diag) != VQZ_OK)

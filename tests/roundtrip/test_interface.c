@@ -1,6 +1,6 @@
 /*
- * test_interface.c - what vqz.h promises beside pixels: limits, refusals and their messages, metadata,
- * sizes of files, models shared between threads.
+ * test_interface.c - what vqz.h promises beside pixels: limits, refusals and their messages,
+ * metadata, sizes of files, models shared between threads.
  */
 #include "codec/internal.h"
 #include "tests/support/random_model.h"

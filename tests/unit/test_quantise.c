@@ -1,6 +1,6 @@
 /*
- * test_quantise.c - the three ways of searching a plane (kernel, wide, table) against the definition
- * of quantise.h in int64, on codebooks from tiny to so extreme that costs leave int32.
+ * test_quantise.c - the three ways of searching a plane (kernel, wide, table) against the
+ * definition of quantise.h in int64, on codebooks from tiny to so extreme that costs leave int32.
  *
  * SEED=n replays a run.
  */

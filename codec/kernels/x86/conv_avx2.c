@@ -1,9 +1,10 @@
 /*
  * conv_avx2.c - AVX2 kernels: vpmaddwd on pairs of int16.
  *
- * The convolution keeps 6 positions x 16 output channels in 12 registers; each pair of taps costs two
- * weight loads, six broadcasts, 12 multiply-adds and 12 additions, which keeps the two multipliers of
- * current cores busy without being bound by loads.  All additions wrap, as the reference's do.
+ * The convolution keeps 6 positions x 16 output channels in 12 registers; each pair of taps costs
+ * two weight loads, six broadcasts, 12 multiply-adds and 12 additions, which keeps the two
+ * multipliers of current cores busy without being bound by loads.  All additions wrap, as the
+ * reference's do.
  */
 #include "codec/kernels/kernels.h"
 
@@ -13,7 +14,8 @@
 
 #define INLINE static inline __attribute__((always_inline))
 
-/* The loops over a constant number of accumulators: rolled, these would live in memory, not registers. */
+/* The loops over a constant number of accumulators: rolled, these would live in memory, not
+   registers. */
 #ifdef __clang__
 #define UNROLL _Pragma("unroll")
 #else

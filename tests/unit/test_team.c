@@ -1,0 +1,90 @@
+/*
+ * test_team.c - a shared loop runs every row once, never twice at a time with one thread number, and
+ * on several threads where there is work for them.
+ */
+#include "codec/team.h"
+
+#include <stdarg.h>
+#include <setjmp.h>
+#include <cmocka.h>
+#include <stdatomic.h>
+#include <string.h>
+#include <unistd.h>
+
+enum { MAX_ROWS = 300, MAX_THREADS = 9 };
+
+typedef struct counters {
+    atomic_int rows[MAX_ROWS];
+    atomic_int busy[MAX_THREADS];
+    atomic_int clashes, strangers;
+    int threads, microseconds;
+    atomic_int calls[MAX_THREADS];
+} counters;
+
+static void count_row(const void *job, int thread, int64_t row) {
+    counters *c = *(counters *const *)job;
+    if (thread < 0 || thread >= c->threads) {
+        atomic_fetch_add(&c->strangers, 1);
+        return;
+    }
+    if (atomic_fetch_add(&c->busy[thread], 1) != 0)
+        atomic_fetch_add(&c->clashes, 1);
+    atomic_fetch_add(&c->rows[row], 1);
+    atomic_fetch_add(&c->calls[thread], 1);
+    if (c->microseconds > 0)
+        usleep((useconds_t)c->microseconds);
+    atomic_fetch_sub(&c->busy[thread], 1);
+}
+
+static void check_loop(vqzi_team *team, counters *c, int64_t begin, int64_t end) {
+    memset(c->rows, 0, sizeof c->rows);
+    vqzi_team_run(team, 100, begin, end, count_row, &c);
+    for (int64_t row = 0; row < MAX_ROWS; row++)
+        assert_int_equal(atomic_load(&c->rows[row]), row >= begin && row < end);
+    assert_int_equal(atomic_load(&c->clashes), 0);
+    assert_int_equal(atomic_load(&c->strangers), 0);
+}
+
+static void test_every_row_once(void **state) {
+    (void)state;
+    for (int threads = 1; threads <= MAX_THREADS; threads += 2) {
+        counters c = {.threads = threads};
+        vqzi_team *team;
+        assert_int_equal(vqzi_team_create(&team, threads, 0), VQZ_OK);
+        assert_int_equal(vqzi_team_threads(team), threads);
+        for (int loop = 0; loop < 500; loop++)
+            check_loop(team, &c, loop % 7, loop % MAX_ROWS);
+        vqzi_team_free(team);
+    }
+}
+
+static void test_threads_share(void **state) {
+    counters c = {.threads = 3, .microseconds = 2000};
+    vqzi_team *team;
+    (void)state;
+    assert_int_equal(vqzi_team_create(&team, 3, 0), VQZ_OK);
+    check_loop(team, &c, 0, 90);
+    for (int thread = 0; thread < 3; thread++)
+        assert_true(atomic_load(&c.calls[thread]) > 0);
+    vqzi_team_free(team);
+}
+
+static void test_little_work_stays(void **state) {
+    counters c = {.threads = 3, .microseconds = 500};
+    vqzi_team *team;
+    (void)state;
+    assert_int_equal(vqzi_team_create(&team, 3, 101), VQZ_OK);
+    check_loop(team, &c, 0, 20);
+    assert_int_equal(atomic_load(&c.calls[0]), 20);
+    vqzi_team_free(team);
+    vqzi_team_free(NULL);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_every_row_once),
+        cmocka_unit_test(test_threads_share),
+        cmocka_unit_test(test_little_work_stays),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
