@@ -12,7 +12,10 @@
 #include <string.h>
 
 enum {
-    MAX_SHRINK = 16,   /* a window is at most this many crops wide */
+    MAX_SHRINK = 16, /* a window is at most this many crops wide */
+    /* Output pixels from which on several threads are used.  A batch below takes two milliseconds;
+       on a machine with other work, waking and joining a team may take ten. */
+    PARALLEL_PIXELS = 1 << 20,
     BLOCK_WIDTH = 1024 /* source columns averaged at a time: what the stack buffer holds */
 };
 
@@ -97,17 +100,17 @@ static void copy_window(const window *w, uint8_t *dst) {
     }
 }
 
-/* Source samples that an output sample covers, and how much of the first and the last. */
+/* Source samples that an output sample covers: of the first and the last a part, of those between
+   all, which is size.  As side > size, there are at least two. */
 typedef struct span {
     size_t first, last;
-    uint32_t first_weight,
-        last_weight; /* the others weigh size; when first == last, first_weight */
+    uint32_t first_weight, last_weight;
 } span;
 
 static span cover(size_t output, size_t side, size_t size) {
     size_t begin = output * side, end = begin + side;
     span s = {.first = begin / size, .last = (end - 1) / size};
-    s.first_weight = (uint32_t)(VQZI_MIN((s.first + 1) * size, end) - begin);
+    s.first_weight = (uint32_t)((s.first + 1) * size - begin);
     s.last_weight = (uint32_t)(end - s.last * size);
     return s;
 }
@@ -134,25 +137,42 @@ static void add_row_rgba(uint32_t *restrict sums, const uint8_t *restrict row, s
     }
 }
 
-/* One output pixel from column sums that begin at column base. */
-static void finish_pixel(uint8_t *dst, const uint32_t *sums, size_t base, const span *s,
-                         const window *w, double scale) {
-    size_t channels = w->image->channels;
-    uint64_t total[4] = {0};
-    for (size_t x = s->first; x <= s->last; x++) {
-        const uint32_t *column = sums + (x - base) * channels;
-        uint32_t factor = weight(s, x, w->size);
+/* Output columns x to end of one row, from the sums of source columns that begin with that of x.
+   Inlined for each number of channels. */
+static inline void finish_columns(uint8_t *dst, const uint32_t *sums, size_t x, size_t end,
+                                  const window *w, size_t channels) {
+    const double scale = 1.0 / ((double)w->side * (double)w->side);
+    const size_t whole = w->side / w->size, part = w->side % w->size;
+    size_t offset = x * w->side % w->size; /* of the output column in its first source column */
+    ptrdiff_t step = w->flip ? -(ptrdiff_t)channels : (ptrdiff_t)channels;
+    dst += (w->flip ? w->size - 1 - x : x) * channels;
+    for (; x < end; x++, dst += step) {
+        uint64_t total[4] = {0};
+        uint64_t first_weight = w->size - offset;
         for (size_t c = 0; c < channels; c++)
-            total[c] += (uint64_t)factor * column[c];
-    }
-    if (channels == 4) {
+            total[c] = first_weight * sums[c];
+        size_t next = whole;
+        offset += part;
+        if (offset >= w->size) {
+            offset -= w->size;
+            next++;
+        }
+        for (size_t i = 1; i < next; i++)
+            for (size_t c = 0; c < channels; c++)
+                total[c] += (uint64_t)w->size * sums[i * channels + c];
+        sums += next * channels;
+        if (offset > 0)
+            for (size_t c = 0; c < channels; c++)
+                total[c] += (uint64_t)offset * sums[c];
+        if (channels < 4) {
+            for (size_t c = 0; c < channels; c++)
+                dst[c] = (uint8_t)(int)((double)(int64_t)total[c] * scale + 0.5);
+            continue;
+        }
         for (size_t c = 0; c < 3; c++)
             dst[c] = total[3] == 0 ? 0 : (uint8_t)((total[c] + total[3] / 2) / total[3]);
-        dst[3] = (uint8_t)((double)total[3] * scale + 0.5);
-        return;
+        dst[3] = (uint8_t)(int)((double)(int64_t)total[3] * scale + 0.5);
     }
-    for (size_t c = 0; c < channels; c++)
-        dst[c] = (uint8_t)((double)total[c] * scale + 0.5);
 }
 
 /* side > size; the window lies inside the picture. */
@@ -160,14 +180,13 @@ static void shrink_window(const window *w, uint8_t *dst) {
     /* At most 255 * 255 * side a sum; side is below 65536, so 32 bits hold it. */
     uint32_t sums[BLOCK_WIDTH * 4];
     size_t channels = w->image->channels, stride = w->image->stride;
-    double scale = 1.0 / ((double)w->side * (double)w->side);
     /* Output columns whose source columns, two of them in part, fit the buffer. */
     size_t block = (size_t)(BLOCK_WIDTH - 2) * w->size / w->side;
-    for (size_t y = 0; y < w->size; y++) {
+    for (size_t y = 0; y < w->size; y++, dst += w->size * channels) {
         span rows = cover(y, w->side, w->size);
         for (size_t x = 0; x < w->size; x += block) {
             size_t end = VQZI_MIN(x + block, w->size);
-            size_t base = cover(x, w->side, w->size).first;
+            size_t base = x * w->side / w->size;
             size_t count = (cover(end - 1, w->side, w->size).last - base + 1) * channels;
             const uint8_t *src = w->image->pixels + w->y * stride + (w->x + base) * channels;
             memset(sums, 0, count * sizeof sums[0]);
@@ -178,12 +197,12 @@ static void shrink_window(const window *w, uint8_t *dst) {
                 else
                     add_row(sums, src + row * stride, count, factor);
             }
-            for (size_t i = x; i < end; i++) {
-                span columns = cover(i, w->side, w->size);
-                size_t column = w->flip ? w->size - 1 - i : i;
-                finish_pixel(dst + (y * w->size + column) * channels, sums, base, &columns, w,
-                             scale);
-            }
+            if (channels == 1)
+                finish_columns(dst, sums, x, end, w, 1);
+            else if (channels == 3)
+                finish_columns(dst, sums, x, end, w, 3);
+            else
+                finish_columns(dst, sums, x, end, w, 4);
         }
     }
 }
@@ -191,10 +210,12 @@ static void shrink_window(const window *w, uint8_t *dst) {
 void corpus_crops(const corpus *c, random_state *random, const crop_options *options, int count,
                   int threads, uint8_t *pixels) {
     assert(options->size > 0 && options->size <= 65535 && count >= 0);
-    size_t crop_bytes = (size_t)options->size * (size_t)options->size * (size_t)c->stats.channels;
+    size_t crop_pixels = (size_t)options->size * (size_t)options->size;
+    size_t crop_bytes = crop_pixels * (size_t)c->stats.channels;
+    int team = crop_pixels * (size_t)count < PARALLEL_PIXELS || threads < 1 ? 1 : threads;
     /* One draw from the caller's generator a batch; crop i takes its own from (draw, i). */
     uint64_t seed = random_next(random);
-#pragma omp parallel for schedule(dynamic, 1) num_threads(threads < 1 ? 1 : threads)
+#pragma omp parallel for schedule(dynamic, 1) num_threads(team)
     for (int i = 0; i < count; i++) {
         random_state own;
         random_seed(&own, seed + (uint64_t)i * 0xD1342543DE82EF95u);

@@ -178,7 +178,7 @@ static vqz_status export_net(const network_spec *spec, const float *parameters, 
 }
 
 static vqz_status export_planes(const trainer *t, vqzi_model *model, int latent_fraction,
-                                vqz_diag *diag) {
+                                int *entry_fraction, vqz_diag *diag) {
     const model_spec *spec = &t->spec;
     const quantiser *q = t->quantiser;
     int L = spec->levels, D = spec->latent_channels;
@@ -201,6 +201,7 @@ static vqz_status export_planes(const trainer *t, vqzi_model *model, int latent_
     int step_bits = VQZI_MAX(0, VQZI_MIN(15 - entry_bits,
                                          (int)floorf(log2f(32767 / (largest_step * step_scale)))));
     model->step_shift = (uint8_t)(entry_bits + step_bits);
+    *entry_fraction = entry_bits;
     for (int i = 0; i < L * D; i++) {
         float step = ldexpf(expf(quantiser_steps_log(q, 0)[i]), latent_fraction + step_bits);
         model->steps[i] = (uint16_t)fmaxf(1, fminf(32767, rintf(step)));
@@ -237,7 +238,7 @@ static vqz_status export_planes(const trainer *t, vqzi_model *model, int latent_
 }
 
 static vqz_status write_fractions(vqzi_model *model, const model_spec *spec, const ranges *analysis,
-                                  const ranges *synthesis) {
+                                  const ranges *synthesis, int entry_fraction) {
     /* Fine-tuning needs them to turn integers into floats again; finish_model adds the rest. */
     char text[1024];
     int length = snprintf(text, sizeof text, "\"preset\":\"%s\",\"analysis_fraction_bits\":[",
@@ -250,7 +251,8 @@ static vqz_status write_fractions(vqzi_model *model, const model_spec *spec, con
     for (int i = 0; i <= spec->synthesis.layer_count; i++)
         length += snprintf(text + length, sizeof text - (size_t)length, "%s%d", i ? "," : "",
                            synthesis->fraction[i]);
-    snprintf(text + length, sizeof text - (size_t)length, "]");
+    snprintf(text + length, sizeof text - (size_t)length, "],\"entry_fraction_bits\":[%d]",
+             entry_fraction);
     model->card = strdup(text);
     return model->card ? VQZ_OK : VQZ_ERROR_MEMORY;
 }
@@ -280,7 +282,8 @@ vqz_status export_model(trainer *t, vqzi_model *model, vqz_diag *diag) {
     VQZ_TRY(export_net(&spec->analysis, t->parameters, &analysis, &model->analysis, diag));
     VQZ_TRY(export_net(&spec->synthesis, t->parameters + t->synthesis_offset, &synthesis,
                        &model->synthesis, diag));
-    VQZ_TRY(export_planes(t, model, latent_fraction, diag));
-    VQZ_TRY(write_fractions(model, spec, &analysis, &synthesis));
+    int entry_fraction = 0;
+    VQZ_TRY(export_planes(t, model, latent_fraction, &entry_fraction, diag));
+    VQZ_TRY(write_fractions(model, spec, &analysis, &synthesis, entry_fraction));
     return vqzi_model_check(model, NULL, diag);
 }

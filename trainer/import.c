@@ -67,14 +67,27 @@ static bool import_net(const network_spec *spec, const vqzi_net *net, const int 
     return true;
 }
 
-/* Codebooks and steps: entry * step stays what it is, in steps of the model's own size. */
-static bool import_planes(trainer *t, const vqzi_model *model, int latent_fraction) {
+/* The scale of a channel's logistic model is not in the file; its codes and their frequencies tell the
+   variance, of which a logistic variable has 1.81^2 times the squared scale. */
+static float log_scale_of(const float *book, const float *bits, int codes, int dims, int c) {
+    double power = 0, total = 0;
+    for (int k = 0; k < codes; k++) {
+        double p = exp2(-bits[k]), value = book[k * dims + c];
+        power += p * value * value;
+        total += p;
+    }
+    return logf(fmaxf((float)(sqrt(power / total) / 1.81), 0.2f));
+}
+
+/* Codebooks, steps, code lengths, scales. */
+static bool import_planes(trainer *t, const vqzi_model *model, int latent_fraction,
+                          int entry_bits) {
     const model_spec *spec = &t->spec;
     int D = spec->latent_channels;
     if (model->plane_count != (uint32_t)spec->plane_count)
         return false;
-    int entry_bits = VQZI_MIN(model->step_shift, 7), step_bits = model->step_shift - entry_bits;
-    float *log_steps = t->parameters + t->quantiser_offset;
+    int step_bits = model->step_shift - entry_bits;
+    float *log_steps = t->parameters + t->quantiser_offset, *log_scales = log_steps + spec->levels * D;
     for (int i = 0; i < spec->levels * D; i++)
         log_steps[i] = logf(ldexpf(model->steps[i], -latent_fraction - step_bits));
     for (int p = 0; p < spec->plane_count; p++) {
@@ -93,6 +106,9 @@ static bool import_planes(trainer *t, const vqzi_model *model, int latent_fracti
             for (int k = 0; k < s->codes; k++)
                 bits[k] = plane->rates[level * s->codes + k] / 8.0f;
             quantiser_set_bits(t->quantiser, p, level, bits);
+            for (int c = 0; c < s->dims; c++)
+                log_scales[level * D + s->channels[c]] =
+                    log_scale_of(book, bits, s->codes, s->dims, c);
         }
     }
     return true;
@@ -101,18 +117,19 @@ static bool import_planes(trainer *t, const vqzi_model *model, int latent_fracti
 vqz_status import_model(trainer *t, const void *data, size_t size, vqz_diag *diag) {
     const model_spec *spec = &t->spec;
     vqzi_model model = {0};
-    int analysis[NETWORK_MAX_LAYERS + 1], synthesis[NETWORK_MAX_LAYERS + 1];
+    int analysis[NETWORK_MAX_LAYERS + 1], synthesis[NETWORK_MAX_LAYERS + 1], entry_bits;
     VQZ_TRY(vqzi_model_parse(&model, data, size, NULL, diag));
     bool known = read_integers(model.card, "\"analysis_fraction_bits\"", analysis,
                                spec->analysis.layer_count + 1) &&
                  read_integers(model.card, "\"synthesis_fraction_bits\"", synthesis,
-                               spec->synthesis.layer_count + 1);
+                               spec->synthesis.layer_count + 1) &&
+                 read_integers(model.card, "\"entry_fraction_bits\"", &entry_bits, 1);
     bool fits = known && model.channels == spec->channels && model.levels == spec->levels &&
                 model.latent_channels == spec->latent_channels &&
                 import_net(&spec->analysis, &model.analysis, analysis, t->parameters) &&
                 import_net(&spec->synthesis, &model.synthesis, synthesis,
                            t->parameters + t->synthesis_offset) &&
-                import_planes(t, &model, synthesis[0]);
+                import_planes(t, &model, synthesis[0], entry_bits);
     vqzi_model_clear(&model);
     if (!fits)
         return vqzi_fail(diag, VQZ_ERROR_MODEL_MISMATCH,
