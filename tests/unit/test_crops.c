@@ -11,14 +11,18 @@
 
 #include <cmocka.h>
 
+/* The batch is large enough to be split over threads, and has crops of every kind. */
 static void test_crops_repeat(void **state) {
     corpus_folder *f = *state;
     const char *const paths[] = {f->folder};
-    enum { SIZE = 16, COUNT = 24, BYTES = COUNT * SIZE * SIZE * 3 };
+    enum { SIZE = 212, COUNT = 24, BYTES = COUNT * SIZE * SIZE * 3 };
     write_many_pictures(f, 12);
+    write_picture(f, "large.ppm", 800, 600, 3, 1);
     corpus_options o = corpus_options_for(f, paths);
+    o.memory_budget = 4 << 20;
     corpus_stats s;
     corpus *c = load_corpus(&o, &s);
+    assert_int_equal(s.pictures, 13);
     static uint8_t crops[3][2][BYTES];
     for (int run = 0; run < 3; run++) {
         random_state random;
