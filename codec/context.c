@@ -6,7 +6,7 @@
 
 #include <stdlib.h>
 
-#include <unistd.h>
+#include <omp.h>
 
 enum { MAX_THREADS = 256 };
 
@@ -37,11 +37,8 @@ vqz_status vqz_context_create(vqz_context **out, const vqz_context_options *opti
     context->options = *options;
     int threads = options->threads;
     if (threads == 0)
-        threads = (int)VQZI_MIN(VQZI_MAX(sysconf(_SC_NPROCESSORS_ONLN), 1L), (long)MAX_THREADS);
-    if (vqzi_team_create(&context->team, threads, VQZI_GRAIN) != VQZ_OK) {
-        free(context);
-        return vqzi_fail(diag, VQZ_ERROR_MEMORY, "out of memory for a context");
-    }
+        threads = VQZI_MIN(omp_get_num_procs(), MAX_THREADS);
+    context->team = (vqzi_team){.threads = threads, .grain = VQZI_GRAIN};
     context->work_tile = VQZI_WORK_TILE;
     vqzi_kernels_init(&context->kernels, options->cpu);
     *out = context;
@@ -49,17 +46,12 @@ vqz_status vqz_context_create(vqz_context **out, const vqz_context_options *opti
 }
 
 void vqz_context_free(vqz_context *context) {
-    if (!context)
-        return;
-    vqzi_team_free(context->team);
     free(context);
 }
 
-vqz_status vqzi_context_set_tuning(vqz_context *context, uint32_t work_tile, uint64_t grain) {
-    int threads = vqzi_team_threads(context->team);
-    vqzi_team_free(context->team);
+void vqzi_context_set_tuning(vqz_context *context, uint32_t work_tile, uint64_t grain) {
     context->work_tile = work_tile;
-    return vqzi_team_create(&context->team, threads, grain);
+    context->team.grain = grain;
 }
 
 vqz_status vqzi_check_picture(const vqz_context *context, const vqz_image *image, vqz_diag *diag) {

@@ -149,7 +149,7 @@ static vqz_status prepare(struct decoder *decoder, const vqz_model *model, vqz_d
     vqzi_quantiser_options options = {
         .level = vqzi_model_level(decoder->model, (int)decoder->header.quality),
         .kernels = &context->kernels,
-        .threads = vqzi_team_threads(context->team),
+        .threads = context->team.threads,
     };
     /* First the sizes that the ring and the quantiser follow from, then again within what they
        leave of the memory limit; a smaller work tile only needs narrower rows. */
@@ -172,7 +172,7 @@ static vqz_status prepare(struct decoder *decoder, const vqz_model *model, vqz_d
         status = vqzi_quantiser_create(&decoder->quantiser, decoder->model, &options);
     if (status == VQZ_OK)
         status = vqzi_executor_create(&decoder->synthesis, &model->synthesis, &job->plan,
-                                      options.level, &context->kernels, context->team);
+                                      options.level, &context->kernels, &context->team);
     if (status == VQZ_OK)
         status = vqzi_stream_coder_create(&decoder->coder, decoder->model, options.level.nearest);
     return status == VQZ_OK ? VQZ_OK
@@ -232,7 +232,7 @@ static void store_row(const void *job, int thread, int64_t row) {
 }
 
 static void decode_work_tile(const struct decoder *decoder, uint32_t x, uint32_t y) {
-    vqzi_team *team = decoder->context->team;
+    const vqzi_team *team = &decoder->context->team;
     work_tile tile = {.decoder = decoder, .x = x, .y = y};
     uint64_t width = VQZI_MIN(decoder->job.work, decoder->image->width - x);
     uint64_t height = VQZI_MIN(decoder->job.work, decoder->image->height - y);

@@ -69,7 +69,7 @@ static vqz_status prepare(struct encoder *encoder, const vqz_model *model, int q
         .max_width = context->work_tile / stride,
         .positions = pixels / stride / stride,
         .kernels = &context->kernels,
-        .threads = vqzi_team_threads(context->team),
+        .threads = context->team.threads,
     };
     uint64_t other = vqzi_quantiser_memory(encoder->model, &options) + indices_size(encoder);
     if (needs_alpha_chunk(encoder))
@@ -83,7 +83,7 @@ static vqz_status prepare(struct encoder *encoder, const vqz_model *model, int q
         status = vqzi_quantiser_create(&encoder->quantiser, encoder->model, &options);
     if (status == VQZ_OK)
         status = vqzi_executor_create(&encoder->analysis, &model->analysis, &encoder->job.plan,
-                                      options.level, &context->kernels, context->team);
+                                      options.level, &context->kernels, &context->team);
     if (status == VQZ_OK)
         status = vqzi_stream_coder_create(&encoder->coder, encoder->model, options.level.nearest);
     return status == VQZ_OK ? VQZ_OK
@@ -156,7 +156,7 @@ static void quantise_row(const void *job, int thread, int64_t row) {
 
 /* Analyses and quantises a work tile. */
 static void encode_work_tile(const struct encoder *encoder, work_tile *tile) {
-    vqzi_team *team = encoder->context->team;
+    const vqzi_team *team = &encoder->context->team;
     uint32_t size = encoder->job.plan.tile;
     uint64_t width = VQZI_MIN(size, encoder->job.columns - tile->x);
     uint64_t height = VQZI_MIN(size, encoder->job.rows - tile->y);

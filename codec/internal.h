@@ -22,14 +22,13 @@ struct vqz_model {
 struct vqz_context {
     vqz_context_options options;
     vqzi_kernels kernels;
-    vqzi_team *team;
+    vqzi_team team;
     uint32_t work_tile;
 };
 
 /* For tests.  Size of the work tiles: a power of two, VQZI_MIN_WORK_TILE..VQZI_TILE; grain: see
    team.h.  Neither may change a result. */
-VQZ_MUST_CHECK vqz_status vqzi_context_set_tuning(vqz_context *context, uint32_t work_tile,
-                                                  uint64_t grain);
+void vqzi_context_set_tuning(vqz_context *context, uint32_t work_tile, uint64_t grain);
 
 /* Whether a picture is acceptable to the interface and the limits. */
 VQZ_MUST_CHECK vqz_status vqzi_check_picture(const vqz_context *context, const vqz_image *image,

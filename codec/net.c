@@ -10,7 +10,7 @@ struct vqzi_executor {
     const vqzi_prepared_net *prepared;
     const vqzi_net_plan *plan;
     vqzi_kernels kernels;
-    vqzi_team *team;
+    const vqzi_team *team;
     int32_t *offsets[VQZI_MAX_OPS];  /* CONV: bias + rounding at this level, padded to 16 */
     int16_t *slots[VQZI_MAX_OPS + 1];
     vqzi_view views[VQZI_MAX_OPS + 1];
@@ -222,7 +222,7 @@ void vqzi_net_plan_make(vqzi_net_plan *plan, const vqzi_prepared_net *prepared, 
 
 vqz_status vqzi_executor_create(vqzi_executor **out, const vqzi_prepared_net *prepared,
                                 const vqzi_net_plan *plan, vqzi_level level,
-                                const vqzi_kernels *kernels, vqzi_team *team) {
+                                const vqzi_kernels *kernels, const vqzi_team *team) {
     vqzi_executor *executor = calloc(1, sizeof *executor);
     if (!executor)
         return VQZ_ERROR_MEMORY;

@@ -69,7 +69,7 @@ VQZ_MUST_CHECK vqz_status vqzi_executor_create(vqzi_executor **executor,
                                                const vqzi_prepared_net *prepared,
                                                const vqzi_net_plan *plan, vqzi_level level,
                                                const vqzi_kernels *kernels,
-                                               vqzi_team *team);
+                                               const vqzi_team *team);
 void vqzi_executor_free(vqzi_executor *executor);
 /* Starts a tile (x and y multiples of plan->tile in output positions, clipped to the output) and
    gives the input region to be filled by the caller. */
