@@ -167,7 +167,7 @@ static void test_classic_learns(void **state) {
         o.codebook = loss ? "loss" : "ema";
         must_train(&o);
         double before = held_out_psnr(f);
-        o.steps = 150;
+        o.steps = 300;
         must_train(&o);
         double after = held_out_psnr(f);
         if (after < before + 3 || after < 17)
