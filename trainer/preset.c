@@ -108,10 +108,13 @@ static void build_photo(model_spec *spec, train_settings *settings, int codes, i
                                  .crop = 128,
                                  .learning_rate = 1e-3f,
                                  .min_scale = 0.5f,
-                                 .beta = 0.25f,
+                                 /* Where decoding is nearly an isometry, a smaller beta lets latents
+                                    overshoot their codes by 1 / beta: the quantiser's dead zone is an
+                                    error that the straight-through gradient keeps trying to mend. */
+                                 .beta = 1.0f,
                                  .adam_beta2 = 0.99f,
                                  .constant_part = 0.4f,
-                                 .warm_part = 0.2f,
+                                 .warm_part = 0.6f,
                                  .ema = true,
                                  .normalise_levels = true};
     /* Level 0 is the smallest file.  Each level asks 2.35 times less error a bit than the last. */

@@ -15,6 +15,7 @@ struct progress {
     char *csv_path;
     double last_line, last_measure, measure_interval;
     loss_parts sums;
+    double psnr_sum; /* of training crops, mean over the levels of the running errors */
     uint64_t summed;
     double measured_psnr, measured_bpp, measured_usage, measured_perplexity; /* mean over levels */
     bool line_open;
@@ -108,7 +109,7 @@ vqz_status progress_start(progress *p, const trainer *t, vqz_diag *diag) {
             return vqzi_fail(diag, VQZ_ERROR_IO, "%s: %s", p->csv_path, strerror(errno));
         progress_say(p, "resumed at step %llu", (unsigned long long)t->run.step);
     } else {
-        fputs("step,seconds,pixels,loss,reconstruction,commitment,codebook,rate_bpp,gradient_norm,"
+        fputs("step,seconds,pixels,train_psnr,loss,reconstruction,commitment,codebook,rate_bpp,gradient_norm,"
               "skipped,restarted,epoch_usage,epoch_perplexity,heldout_psnr,heldout_bpp,"
               "heldout_usage,heldout_perplexity\n",
               p->csv);
@@ -132,10 +133,10 @@ static vqz_status measure(progress *p, trainer *t) {
     return VQZ_OK;
 }
 
-static void write_row(progress *p, const trainer *t, const loss_parts *m) {
-    fprintf(p->csv, "%llu,%.1f,%llu,%.6g,%.6g,%.6g,%.6g,%.5f,%.5g,%llu,%llu,%.4f,%.2f,%.3f,%.4f,%.4f,%.2f\n",
+static void write_row(progress *p, const trainer *t, const loss_parts *m, double psnr) {
+    fprintf(p->csv, "%llu,%.1f,%llu,%.3f,%.6g,%.6g,%.6g,%.6g,%.5f,%.5g,%llu,%llu,%.4f,%.2f,%.3f,%.4f,%.4f,%.2f\n",
             (unsigned long long)t->run.step, t->run.seconds, (unsigned long long)t->run.pixels,
-            m->total, m->reconstruction, m->commitment, m->codebook, m->rate_bpp, m->norm,
+            psnr, m->total, m->reconstruction, m->commitment, m->codebook, m->rate_bpp, m->norm,
             (unsigned long long)t->run.skipped, (unsigned long long)t->run.restarted,
             t->run.epoch_usage, t->run.epoch_perplexity, p->measured_psnr, p->measured_bpp,
             p->measured_usage, p->measured_perplexity);
@@ -149,6 +150,10 @@ vqz_status progress_step(progress *p, trainer *t, const loss_parts *parts, doubl
     p->sums.codebook += parts->codebook;
     p->sums.rate_bpp += parts->rate_bpp;
     p->sums.norm += parts->norm;
+    double psnr = 0;
+    for (int level = 0; level < t->spec.levels; level++) /* errors are of pixels in [-1, 1] */
+        psnr += 10 * log10(4 / t->run.level_error[level]) / t->spec.levels;
+    p->psnr_sum += psnr;
     p->summed++;
     double time = now();
     if (time - p->last_line < (p->terminal ? 1 : 10) && part_done < 1)
@@ -165,9 +170,11 @@ vqz_status progress_step(progress *p, trainer *t, const loss_parts *parts, doubl
     double n = (double)p->summed;
     loss_parts mean = {p->sums.total / n,    p->sums.reconstruction / n, p->sums.commitment / n,
                        p->sums.codebook / n, p->sums.rate_bpp / n,       p->sums.norm / n};
+    psnr = p->psnr_sum / n;
+    p->psnr_sum = 0;
     p->sums = (loss_parts){0};
     p->summed = 0;
-    write_row(p, t, &mean);
+    write_row(p, t, &mean, psnr);
     if (p->quiet)
         return VQZ_OK;
 
@@ -178,8 +185,8 @@ vqz_status progress_step(progress *p, trainer *t, const loss_parts *parts, doubl
                             t->batch * t->crop * t->crop / fmax(rate, 1)
                       : fmax(0, t->options.seconds - t->run.seconds);
     char line[400];
-    int length = snprintf(line, sizeof line, "step %llu  %3.0f%%  %.2f Mpx/s  loss %.4g (rec %.4g",
-                          (unsigned long long)t->run.step, 100 * part_done, rate / 1e6, mean.total,
+    int length = snprintf(line, sizeof line, "step %llu  %3.0f%%  %.2f Mpx/s  train %.2f dB  loss %.4g (rec %.4g",
+                          (unsigned long long)t->run.step, 100 * part_done, rate / 1e6, psnr, mean.total,
                           mean.reconstruction);
     if (t->run.hard)
         length += snprintf(line + length, sizeof line - (size_t)length, ", commit %.3g", mean.commitment);
