@@ -78,9 +78,9 @@ void quantiser_rate_backward(quantiser *q, const float *latent, size_t positions
 double quantiser_commitment(const float *latent, const float *quantised, size_t positions,
                             size_t per_sample, int channels, const float *weights, float beta,
                             float *grad_latent);
-/* Gradient of scale * sum ||sg[r] - s e_k||^2 over the codebooks, added to grad_parameters. */
+/* Gradient of sum weights[sample] ||sg[r] - s e_k||^2 over the codebooks, added to grad_parameters. */
 void quantiser_codebook_backward(const quantiser *q, const uint16_t *indices, size_t positions,
-                                 size_t per_sample, const int *levels, float scale,
+                                 size_t per_sample, const int *levels, const float *weights,
                                  float *grad_parameters);
 
 /* ---- codebook upkeep: called after a step that was accepted ---- */

@@ -127,7 +127,7 @@ double quantiser_commitment(const float *latent, const float *quantised, size_t 
 }
 
 void quantiser_codebook_backward(const quantiser *q, const uint16_t *indices, size_t positions,
-                                 size_t per_sample, const int *levels, float scale,
+                                 size_t per_sample, const int *levels, const float *weights,
                                  float *grad_parameters) {
     for (int p = 0; p < q->spec->plane_count; p++) {
         const plane_spec *s = &q->spec->planes[p];
@@ -142,7 +142,7 @@ void quantiser_codebook_backward(const quantiser *q, const uint16_t *indices, si
             float *grad = grad_parameters + (entry - q->parameters);
             for (size_t c = 0; c < d; c++) {
                 float step = expf(steps[s->channels[c]]);
-                grad[c] -= 2 * scale * step * (r[c] - step * entry[c]);
+                grad[c] -= 2 * weights[n / per_sample] * step * (r[c] - step * entry[c]);
             }
         }
     }

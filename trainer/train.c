@@ -379,9 +379,8 @@ static vqz_status train_step(trainer *t, loss_parts *parts, bool *accepted) {
             s->beta * quantiser_commitment(t->latent, t->quantised, t->positions, t->per_sample, D,
                                            t->weights, s->beta, t->grad_latent);
         if (!s->ema) {
-            float scale = (float)(s->normalise_levels ? sample_weights[0] / per : mean);
             quantiser_codebook_backward(t->quantiser, t->indices, t->positions, t->per_sample,
-                                        t->levels, scale, quantiser_gradients);
+                                        t->levels, t->weights, quantiser_gradients);
             parts->codebook = s->beta > 0 ? parts->commitment / s->beta : 0;
         }
     }

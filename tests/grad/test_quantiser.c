@@ -247,7 +247,7 @@ static void test_commitment_gradient_stops_at_codes(void **state) {
     free(before);
 }
 
-/* sum ||r - s e_k||^2 with assignments and residuals held, as the codebook loss sees it. */
+/* sum of weighted ||r - s e_k||^2 with assignments and residuals held, as the codebook loss sees it. */
 static double codebook_loss(fixture *f) {
     double total = 0;
     for (int n = 0; n < N; n++) {
@@ -258,7 +258,7 @@ static double codebook_loss(fixture *f) {
         for (int c = 0; c < s->dims; c++) {
             double step = exp(quantiser_steps_log(f->q, level)[s->channels[c]]);
             double e = f->latent[n * D + s->channels[c]] - step * entry[c];
-            total += e * e;
+            total += WEIGHTS[n / PER_SAMPLE] * e * e;
         }
     }
     return total;
@@ -266,15 +266,13 @@ static double codebook_loss(fixture *f) {
 
 static void test_codebook_gradient(void **state) {
     fixture *f = *state;
-    const float scale = 0.5f;
     assign(f);
-    quantiser_codebook_backward(f->q, f->indices, N, PER_SAMPLE, f->levels, scale, f->gradients);
+    quantiser_codebook_backward(f->q, f->indices, N, PER_SAMPLE, f->levels, WEIGHTS, f->gradients);
     float *book = quantiser_book_mutable(f->q, 0, 0);
     size_t offset = (size_t)(book - f->parameters);
     for (int i = 0; i < 16 * 40 * LEVELS; i += 7)
         assert_close(f->gradients[offset + (size_t)i],
-                     scale * difference_quotient(f, &f->parameters[offset + (size_t)i],
-                                                 codebook_loss));
+                     difference_quotient(f, &f->parameters[offset + (size_t)i], codebook_loss));
     for (int i = 0; i < 2 * LEVELS * D; i++)
         assert_true(f->gradients[i] == 0); /* sg[r]: neither steps nor scales move */
     const float *uniform = quantiser_book(f->q, 3, 0);
