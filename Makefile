@@ -184,6 +184,19 @@ lint:
 	clang-tidy --quiet --checks='-*,bugprone-*,clang-analyzer-*,-bugprone-easily-swappable-parameters,-clang-analyzer-security.insecureAPI.*' \
 	    $(LIB_SRC) $(TRAIN_SRC) $(CLI_SRC) -- -std=c11 -D_GNU_SOURCE -I. -fopenmp
 
+# Rate and distortion beside cwebp and avifenc (Debian: webp, libavif-bin) on a folder of pictures.
+MODEL ?= $(DEFAULT_MODEL)
+FOLDER ?= samples/pictures
+.PHONY: bench-rd
+bench-rd: $(BUILD)/tests/bench/bench_rd
+	@$(BUILD)/tests/bench/bench_rd $(MODEL) $(FOLDER)
+
+# Training speed of the presets' networks, and speed of the integer convolutions.
+.PHONY: bench-speed
+bench-speed: $(BUILD)/tests/bench/bench_network $(BUILD)/tests/kernels/test_kernels
+	@$(BUILD)/tests/bench/bench_network
+	@$(BUILD)/tests/kernels/test_kernels --bench
+
 .PHONY: clean
 clean:
 	rm -rf $(BUILD) $(PRODUCTS)
@@ -196,6 +209,8 @@ help:
 	@echo 'make deps        install the Debian packages that are missing (demo and check do so too)'
 	@echo 'make install     to PREFIX ($(PREFIX)), below DESTDIR; make uninstall removes it again'
 	@echo 'make pictures    draw samples/pictures again'
+	@echo 'make bench-rd    bytes, PSNR and MS-SSIM beside WebP and AVIF; MODEL=file.vqm FOLDER=pictures'
+	@echo 'make bench-speed GMAC/s of training and of the integer kernels'
 	@echo 'make format      clang-format all sources'
 	@echo 'make lint        cppcheck and clang-tidy, findings listed'
 	@echo 'make clean       remove $(BUILD)/ and the products'
