@@ -2,6 +2,7 @@
  * pixels.c - colour modes, padding, rounding to 8 bits, and lossless alpha.
  */
 #include "codec/pixels.h"
+#include "format/predict.h"
 
 #include <stdlib.h>
 
@@ -64,56 +65,37 @@ void vqzi_pixels_store_row(const vqzi_view *view, int64_t y, int64_t x_begin, in
     }
 }
 
-/* The MED predictor of LOCO-I (JPEG-LS); first row W, first column N, corner 0. */
-static uint8_t predict(const uint8_t *row, const uint8_t *above, size_t x) {
-    if (x == 0)
-        return above ? above[0] : 0;
-    if (!above)
-        return row[x - 1];
-    int w = row[x - 1], n = above[x], nw = above[x - 1];
-    int low = VQZI_MIN(w, n), high = VQZI_MAX(w, n);
-    return (uint8_t)(nw >= high ? low : nw <= low ? high : w + n - nw);
-}
-
 vqz_status vqzi_alpha_pack(vqzi_buffer *payload, const vqz_image *image) {
-    size_t width = image->width, size = width * image->height;
-    uint8_t *plane = malloc(size), *residual = malloc(size);
-    vqz_status status = VQZ_ERROR_MEMORY;
-    if (plane && residual) {
-        for (size_t y = 0; y < image->height; y++) {
-            const uint8_t *src = image->pixels + y * image->stride + image->channels - 1;
-            uint8_t *row = plane + y * width;
-            for (size_t x = 0; x < width; x++)
-                row[x] = src[x * image->channels];
-            for (size_t x = 0; x < width; x++)
-                residual[y * width + x] =
-                    (uint8_t)(row[x] - predict(row, y > 0 ? row - width : NULL, x));
-        }
-        status = vqzi_pack(payload, residual, size);
+    size_t width = image->width, size = width * image->height, step = image->channels;
+    uint8_t *residuals = malloc(size), *dst = residuals;
+    if (!residuals)
+        return VQZ_ERROR_MEMORY;
+    for (size_t y = 0; y < image->height; y++) {
+        const uint8_t *src = image->pixels + y * image->stride + step - 1;
+        for (size_t x = 0; x < width; x++, src += step)
+            *dst++ = (uint8_t)(*src - vqzi_predict(src, x, y, step, image->stride));
     }
-    free(plane);
-    free(residual);
+    vqz_status status = vqzi_pack(payload, residuals, size);
+    free(residuals);
     return status;
 }
 
 vqz_status vqzi_alpha_unpack(const uint8_t *payload, size_t size, const vqz_image *image) {
-    size_t width = image->width, pixels = width * image->height;
+    size_t width = image->width, pixels = width * image->height, step = image->channels;
     uint64_t raw;
     VQZ_TRY(vqzi_packed_size(payload, size, &raw));
     if (raw != pixels)
         return VQZ_ERROR_CORRUPT;
-    uint8_t *plane = malloc(pixels);
-    if (!plane)
+    uint8_t *residuals = malloc(pixels);
+    if (!residuals)
         return VQZ_ERROR_MEMORY;
-    vqz_status status = vqzi_unpack(payload, size, plane, pixels);
+    vqz_status status = vqzi_unpack(payload, size, residuals, pixels);
+    const uint8_t *src = residuals;
     for (size_t y = 0; status == VQZ_OK && y < image->height; y++) {
-        uint8_t *row = plane + y * width;
-        uint8_t *dst = image->pixels + y * image->stride + image->channels - 1;
-        for (size_t x = 0; x < width; x++) {
-            row[x] = (uint8_t)(row[x] + predict(row, y > 0 ? row - width : NULL, x));
-            dst[x * image->channels] = row[x];
-        }
+        uint8_t *dst = image->pixels + y * image->stride + step - 1;
+        for (size_t x = 0; x < width; x++, dst += step)
+            *dst = (uint8_t)(*src++ + vqzi_predict(dst, x, y, step, image->stride));
     }
-    free(plane);
+    free(residuals);
     return status;
 }

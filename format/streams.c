@@ -9,6 +9,7 @@
  */
 #include "format/container.h"
 #include "format/frame.h"
+#include "format/predict.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -129,25 +130,11 @@ static size_t varint_size(uint64_t value) {
     return size;
 }
 
-/* MED (the predictor of LOCO-I) of the symbol at `here`, from the symbols before it. */
-static uint32_t predict(const uint8_t *here, uint32_t y, uint32_t x, size_t columns) {
-    if (y == 0)
-        return x == 0 ? 0 : here[-1];
-    uint32_t north = *(here - columns);
-    if (x == 0)
-        return north;
-    uint32_t west = here[-1], north_west = *(here - columns - 1);
-    uint32_t low = VQZI_MIN(west, north), high = VQZI_MAX(west, north);
-    if (north_west >= high)
-        return low;
-    return north_west <= low ? high : west + north - north_west;
-}
-
 static void filter(uint8_t *residuals, const uint8_t *symbols, const stream_shape *shape) {
     for (uint32_t y = 0; y < shape->rows; y++)
         for (uint32_t x = 0; x < shape->columns; x++, symbols++) {
-            uint32_t difference =
-                *symbols + shape->alphabet - predict(symbols, y, x, shape->columns);
+            uint32_t difference = *symbols + shape->alphabet -
+                                  (uint32_t)vqzi_predict(symbols, x, y, 1, shape->columns);
             *residuals++ = (uint8_t)(difference >= shape->alphabet ? difference - shape->alphabet
                                                                    : difference);
         }
@@ -157,7 +144,7 @@ static void filter(uint8_t *residuals, const uint8_t *symbols, const stream_shap
 static void unfilter(uint8_t *symbols, const stream_shape *shape) {
     for (uint32_t y = 0; y < shape->rows; y++)
         for (uint32_t x = 0; x < shape->columns; x++, symbols++) {
-            uint32_t sum = *symbols + predict(symbols, y, x, shape->columns);
+            uint32_t sum = *symbols + (uint32_t)vqzi_predict(symbols, x, y, 1, shape->columns);
             *symbols = (uint8_t)(sum >= shape->alphabet ? sum - shape->alphabet : sum);
         }
 }
