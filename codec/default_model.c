@@ -1,7 +1,8 @@
 /*
  * default_model.c - the default model, embedded as it lies on disk (samples/default.vqm).
  *
- * .incbin keeps the build free of generated sources and costs nothing at compile time.
+ * .incbin keeps the build free of generated sources and costs nothing at compile time.  The labels
+ * are global, if hidden: link-time optimisation may put the function below into another unit.
  */
 #include "codec/vqz.h"
 
@@ -11,6 +12,8 @@
 
 __asm__(".pushsection .rodata\n"
         ".balign 16\n"
+        ".globl vqzi_default_model_begin, vqzi_default_model_end\n"
+        ".hidden vqzi_default_model_begin, vqzi_default_model_end\n"
         "vqzi_default_model_begin:\n"
         ".incbin \"" VQZI_DEFAULT_MODEL "\"\n"
         "vqzi_default_model_end:\n"
