@@ -57,14 +57,14 @@ static uint64_t indices_size(const struct encoder *encoder) {
     return rows * rows * encoder->model->plane_count * sizeof(uint16_t);
 }
 
-static vqz_status prepare(struct encoder *encoder, const vqz_model *model, int quality,
-                          vqz_diag *diag) {
+static vqz_status prepare(struct encoder *encoder, const vqz_model *model,
+                          const vqz_encode_options *request, vqz_diag *diag) {
     const vqz_context *context = encoder->context;
     const vqz_image *image = encoder->image;
     uint32_t stride = encoder->model->stride;
     uint64_t pixels = (uint64_t)image->width * image->height;
     vqzi_quantiser_options options = {
-        .level = vqzi_model_level(encoder->model, quality),
+        .level = vqzi_model_level(encoder->model, request->quality),
         .encode = true,
         .max_width = context->work_tile / stride,
         .positions = pixels / stride / stride,
@@ -73,7 +73,8 @@ static vqz_status prepare(struct encoder *encoder, const vqz_model *model, int q
     };
     uint64_t other = vqzi_quantiser_memory(encoder->model, &options) + indices_size(encoder);
     if (needs_alpha_chunk(encoder))
-        other += 3 * pixels; /* plane, residual, compressed */
+        other += 3 * pixels; /* residuals, frame, payload */
+    other += 2 * ((uint64_t)request->icc_size + request->exif_size); /* frame, payload */
     VQZ_TRY(vqzi_job_plan(&encoder->job, context, model, &model->analysis, image->width,
                           image->height, other, diag));
 
@@ -210,7 +211,7 @@ vqz_status vqz_encode(vqz_context *context, const vqz_model *model, const vqz_im
     }
     vqz_status status = check_request(&encoder, options, diag);
     if (status == VQZ_OK)
-        status = prepare(&encoder, model, options->quality, diag);
+        status = prepare(&encoder, model, options, diag);
     if (status == VQZ_OK) {
         status = encode(&encoder, options);
         if (status != VQZ_OK)

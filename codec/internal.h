@@ -47,14 +47,4 @@ VQZ_MUST_CHECK vqz_status vqzi_job_plan(vqzi_job *job, const vqz_context *contex
                                         uint32_t width, uint32_t height, uint64_t other,
                                         vqz_diag *diag);
 
-/* Saturating sum and product for memory estimates. */
-static inline uint64_t vqzi_add_sizes(uint64_t a, uint64_t b) {
-    uint64_t sum;
-    return __builtin_add_overflow(a, b, &sum) ? UINT64_MAX : sum;
-}
-static inline uint64_t vqzi_mul_sizes(uint64_t a, uint64_t b) {
-    uint64_t product;
-    return __builtin_mul_overflow(a, b, &product) ? UINT64_MAX : product;
-}
-
 #endif

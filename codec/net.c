@@ -166,11 +166,6 @@ static void max_extents(const vqzi_prepared_net *prepared, uint32_t input_size, 
     }
 }
 
-static uint64_t saturating_mul(uint64_t a, uint64_t b) {
-    uint64_t product;
-    return __builtin_mul_overflow(a, b, &product) ? UINT64_MAX / 8 : product;
-}
-
 /* The free buffer that fits best; `op` writes the register (the input comes before op 0). */
 static uint32_t choose_slot(vqzi_net_plan *plan, const int64_t *busy_until, int64_t op,
                             uint64_t need) {
@@ -205,17 +200,16 @@ void vqzi_net_plan_make(vqzi_net_plan *plan, const vqzi_prepared_net *prepared, 
     plan->max_tile_width = (uint32_t)widths[0];
     for (uint32_t r = 0; r < registers; r++) {
         uint64_t row = (widths[r] + 2 * VQZI_NET_MARGIN) * prepared->channels[r];
-        uint64_t need = saturating_mul(row, heights[r] + 2 * VQZI_NET_MARGIN) + VQZI_KERNEL_SLACK;
+        uint64_t need = vqzi_add_sizes(vqzi_mul_sizes(row, heights[r] + 2 * VQZI_NET_MARGIN),
+                                       VQZI_KERNEL_SLACK);
         uint32_t slot = choose_slot(plan, busy_until, (int64_t)r - 1, need);
         plan->slot[r] = (uint8_t)slot;
         plan->elements[slot] = VQZI_MAX(plan->elements[slot], need);
         busy_until[slot] = (int64_t)prepared->last_use[r];
     }
-    for (uint32_t s = 0; s < plan->slot_count; s++) {
-        uint64_t bytes = saturating_mul(plan->elements[s], sizeof(int16_t));
-        if (__builtin_add_overflow(plan->memory, bytes, &plan->memory))
-            plan->memory = UINT64_MAX;
-    }
+    for (uint32_t s = 0; s < plan->slot_count; s++)
+        plan->memory = vqzi_add_sizes(plan->memory,
+                                      vqzi_mul_sizes(plan->elements[s], sizeof(int16_t)));
 }
 
 /* ---- running ---- */
@@ -231,11 +225,9 @@ vqz_status vqzi_executor_create(vqzi_executor **out, const vqzi_prepared_net *pr
     executor->kernels = *kernels;
     executor->team = team;
     for (uint32_t s = 0; s < plan->slot_count; s++) {
-        size_t bytes;
-        if (plan->elements[s] > SIZE_MAX / 2 ||
-            !vqzi_mul((size_t)plan->elements[s], sizeof(int16_t), &bytes))
+        if (plan->elements[s] > SIZE_MAX / sizeof(int16_t))
             goto fail;
-        executor->slots[s] = malloc(bytes);
+        executor->slots[s] = malloc((size_t)plan->elements[s] * sizeof(int16_t));
         if (!executor->slots[s])
             goto fail;
     }

@@ -26,6 +26,16 @@ static inline bool vqzi_mul(size_t a, size_t b, size_t *product) {
     return !__builtin_mul_overflow(a, b, product);
 }
 
+/* Saturating sum and product for memory estimates. */
+static inline uint64_t vqzi_add_sizes(uint64_t a, uint64_t b) {
+    uint64_t sum;
+    return __builtin_add_overflow(a, b, &sum) ? UINT64_MAX : sum;
+}
+static inline uint64_t vqzi_mul_sizes(uint64_t a, uint64_t b) {
+    uint64_t product;
+    return __builtin_mul_overflow(a, b, &product) ? UINT64_MAX : product;
+}
+
 #define VQZI_MIN(a, b) ((a) < (b) ? (a) : (b))
 #define VQZI_MAX(a, b) ((a) > (b) ? (a) : (b))
 
