@@ -10,7 +10,7 @@
 #define VERBOSE_ROW                                                                                \
     { 'v', "verbose", NULL, OPTION_FLAG, AT(verbose), 0, 0, "say more on standard error" }
 #define THREADS_ROW                                                                                \
-    { 'T', "threads", "N", OPTION_INT, AT(threads), 0, 1024,                                       \
+    { 'T', "threads", "N", OPTION_INT, AT(threads), 0, 256,                                        \
       "threads to use; 0, the default, is one per processor" }
 #define FORCE_ROW                                                                                  \
     { 'f', "force", NULL, OPTION_FLAG, AT(force), 0, 0,                                            \
