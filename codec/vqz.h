@@ -13,7 +13,8 @@
  *   - A vqz_model is immutable and may be shared between threads.  A vqz_context owns work memory
  *     and belongs to one thread at a time.
  *   - Option structs are set up by their init function and only ever grow at the end.
- *   - The library never prints, exits, or reads the environment or the file system.
+ *   - The library never prints, exits, or reads the environment or the file system.  (The OpenMP
+ *     run-time it shares rows with does look at the OMP_ variables; none changes a result.)
  */
 #ifndef VQZ_H
 #define VQZ_H
@@ -69,7 +70,9 @@ VQZ_API void vqz_free(void *memory);
 /* What the library refuses to exceed; checked before anything is allocated. */
 typedef struct vqz_limits {
     uint64_t max_pixels;         /* width * height of a picture;        default 2^28 */
-    uint64_t max_memory;         /* bytes of work memory in one call;   default 2^30 */
+    uint64_t max_memory;         /* bytes of work memory in one call;   default 2^30.  The result
+                                    and zstd's tables (up to 100 MB for alpha and metadata, a few
+                                    elsewhere) come on top. */
     uint64_t max_macs_per_pixel; /* of one network of a model;          default 250000 */
 } vqz_limits;
 VQZ_API void vqz_limits_init(vqz_limits *limits);

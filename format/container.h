@@ -12,7 +12,7 @@
  *       .  tiles in raster order, each the streams of its planes in order
  *   -4  4  CRC-32 (IEEE 802.3) of everything before it, little-endian
  *
- * So a picture under 128 x 128 costs 15 bytes beside its streams.  A chunk type with bit 7 set may be
+ * So a picture of up to 128 x 128 costs 15 bytes beside its streams.  A chunk type with bit 7 set may be
  * skipped by a decoder that does not know it; any other unknown type is VQZ_ERROR_UNSUPPORTED.
  * Known: 0x01 alpha (predicted by MED, zstd), 0x81 ICC (zstd), 0x82 EXIF (zstd).
  *

@@ -39,7 +39,7 @@ enum {
     VQZI_MAX_CODES = 4096,
     VQZI_MAX_LEVELS = 16,
     VQZI_MAX_STRIDE = 32,
-    VQZI_MAX_LATENT_BITS = 13,     /* so that a 64-dim distance fits int32 */
+    VQZI_MAX_LATENT_BITS = 13,     /* so that |e|^2 of 64 dimensions fits int32 */
     VQZI_MAX_DICTIONARY = 65536,   /* bytes of one */
     VQZI_HASH_SIZE = 32,
     VQZI_NO_REGISTER = 255
@@ -149,15 +149,16 @@ static inline uint32_t vqzi_plane_streams(const vqzi_plane *plane) {
    lower = t / 99, fraction = t % 99 (lower level kept when levels == 1).
    Interpolated value = (a[lower] * (99 - fraction) + a[lower + 1] * fraction + 49) / 99 for steps
    (unsigned); for biases the same in int64 with floor division.
-   Codebooks, rates, lambdas and dictionaries come from the nearest level:
+   The encoder interpolates lambdas likewise.  Codebooks, rates and dictionaries come from the
+   nearest level:
    lower + (fraction >= 50). */
 typedef struct vqzi_level {
     uint32_t lower, fraction, nearest;
 } vqzi_level;
 vqzi_level vqzi_model_level(const vqzi_model *model, int quality);
 uint16_t vqzi_model_step(const vqzi_model *model, vqzi_level level, uint32_t channel);
-/* Entry value e = clamp((codebook * step + (1 << (step_shift - 1))) >> step_shift) to latent_bits;
-   entries: (K, d) int16. */
+/* Entry value e = clamp((codebook * step + (1 << (step_shift - 1))) >> step_shift) to latent_bits
+   (shift 0: no rounding); entries: (K, d) int16. */
 void vqzi_model_entries(const vqzi_model *model, vqzi_level level, uint32_t plane, int16_t *entries);
 /* biases: (channels) int32 of a CONV at this level. */
 void vqzi_op_biases(const vqzi_op *op, vqzi_level level, int32_t *biases);
