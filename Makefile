@@ -138,13 +138,13 @@ demo:
 	@$(MAKE) --no-print-directory $(JOBS) all
 	@samples/demo.sh $(BUILD)/vqz $(BUILD)/demo
 
-# The demo's pictures, drawn again from their program (minutes).
+# The demo's pictures, drawn again from their program (about ten minutes on two processors).
 .PHONY: pictures
-pictures: $(BUILD)/samples/render
-	@for scene in stilllife lake pebbles corridor; do \
-	    $(BUILD)/samples/render $$scene samples/pictures/$$scene.png || exit 1; done
+pictures: $(BUILD)/samples/render/render
+	@for scene in stilllife lake pebbles; do \
+	    $(BUILD)/samples/render/render $$scene samples/pictures/$$scene.png || exit 1; done
 
-$(BUILD)/samples/render: $(patsubst %.c,$(BUILD)/%.o,$(wildcard samples/render*.c)) $(BUILD)/libcli.a $(BUILD)/libvqz.a
+$(BUILD)/samples/render: $(patsubst %.c,$(BUILD)/%.o,$(wildcard samples/render/*.c)) $(BUILD)/libcli.a $(BUILD)/libvqz.a
 	$(call say,LINK) $(CC) $(ALL_LDFLAGS) -o $@ $^ -lpng -ljpeg $(LIB_LIBS)
 
 .PHONY: install
@@ -168,9 +168,9 @@ uninstall:
 
 # ---- for those who work on it ----
 
-SOURCES = $(LIB_SRC) $(TRAIN_SRC) $(CLI_SRC) $(TEST_SRC) $(SUPPORT_SRC) $(wildcard samples/*.c)
+SOURCES = $(LIB_SRC) $(TRAIN_SRC) $(CLI_SRC) $(TEST_SRC) $(SUPPORT_SRC) $(wildcard samples/render/*.c)
 HEADERS = $(wildcard codec/*.h codec/kernels/*.h codec/kernels/x86/*.h format/*.h trainer/*.h cli/*.h \
-            tests/support/*.h)
+            tests/support/*.h samples/render/*.h)
 
 .PHONY: format
 format:
