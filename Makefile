@@ -140,12 +140,12 @@ demo:
 
 # The demo's pictures, drawn again from their program (about ten minutes on two processors).
 .PHONY: pictures
-pictures: $(BUILD)/samples/render/render
+pictures: $(BUILD)/render/render
 	@for scene in stilllife lake pebbles; do \
 	    $(BUILD)/samples/render/render $$scene samples/pictures/$$scene.png || exit 1; done
 
-$(BUILD)/samples/render: $(patsubst %.c,$(BUILD)/%.o,$(wildcard samples/render/*.c)) $(BUILD)/libcli.a $(BUILD)/libvqz.a
-	$(call say,LINK) $(CC) $(ALL_LDFLAGS) -o $@ $^ -lpng -ljpeg $(LIB_LIBS)
+$(BUILD)/render: $(patsubst %.c,$(BUILD)/%.o,$(wildcard samples/render/*.c))
+	$(call say,LINK) $(CC) $(ALL_LDFLAGS) -o $@ $^ -lpng -lm
 
 .PHONY: install
 install: all
