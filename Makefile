@@ -140,11 +140,12 @@ demo:
 
 # The demo's pictures, drawn again from their program (about ten minutes on two processors).
 .PHONY: pictures
-pictures: $(BUILD)/render/render
+pictures: $(BUILD)/samples/render/render
 	@for scene in stilllife lake pebbles; do \
 	    $(BUILD)/samples/render/render $$scene samples/pictures/$$scene.png || exit 1; done
 
-$(BUILD)/render: $(patsubst %.c,$(BUILD)/%.o,$(wildcard samples/render/*.c))
+$(BUILD)/samples/render/%.o: ALL_CFLAGS += -O3 -fno-math-errno -fno-trapping-math
+$(BUILD)/samples/render/render: $(call objects,$(wildcard samples/render/*.c))
 	$(call say,LINK) $(CC) $(ALL_LDFLAGS) -o $@ $^ -lpng -lm
 
 .PHONY: install
