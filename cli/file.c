@@ -56,6 +56,17 @@ void file_install_signal_handlers(void) {
     signal(SIGXFSZ, SIG_IGN);
 }
 
+void file_hold_standard_streams(void) {
+    for (int number = STDIN_FILENO; number <= STDERR_FILENO; number++) {
+        if (fcntl(number, F_GETFD) >= 0 || errno != EBADF)
+            continue;
+        /* the wrong way round: using it fails, as using a closed stream does */
+        int handle = open("/dev/null", number == STDIN_FILENO ? O_WRONLY : O_RDONLY);
+        if (handle >= 0 && handle != number)
+            close(handle);
+    }
+}
+
 static vqz_status fail_errno(vqz_diag *diag, const char *doing, int error) {
     vqz_status status = error == ENOMEM ? VQZ_ERROR_MEMORY : VQZ_ERROR_IO;
     const char *remedy = "";

@@ -19,6 +19,9 @@ VQZ_MUST_CHECK vqz_status file_write(const char *path, const void *data, size_t 
 VQZ_MUST_CHECK vqz_status file_check_target(const char *path, bool force, vqz_diag *diag);
 /* Creates a folder and its parents; an existing one is fine. */
 VQZ_MUST_CHECK vqz_status file_make_folder(const char *path, vqz_diag *diag);
+/* Call before any file is opened: a standard stream that came closed becomes one that can neither be
+   read nor written, or the next file would take its number and receive our messages. */
+void file_hold_standard_streams(void);
 /* Makes SIGINT, SIGTERM, SIGHUP remove the temporary file in work and end the program as the signal
    would; SIGPIPE and SIGXFSZ are ignored so that writing reports EPIPE and EFBIG. */
 void file_install_signal_handlers(void);

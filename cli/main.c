@@ -104,6 +104,7 @@ static int run_command(const command *c, int count, char **arguments) {
 }
 
 int main(int argc, char **argv) {
+    file_hold_standard_streams();
     if (argc < 2) {
         print_overview(stderr);
         return EXIT_USAGE;

@@ -24,9 +24,11 @@ vqz_status picture_check_size(const char *kind, uint64_t width, uint64_t height,
                          "%s: %llu x %llu pixels; at most 65535 to a side are supported", kind,
                          (unsigned long long)width, (unsigned long long)height);
     if (width * height > max_pixels)
-        return vqzi_fail(diag, VQZ_ERROR_LIMIT, "%s: %llu x %llu pixels are over the limit of %llu",
+        return vqzi_fail(diag, VQZ_ERROR_LIMIT,
+                         "%s: %llu x %llu pixels are over the limit of %llu; raise it with "
+                         "--max-pixels %llu",
                          kind, (unsigned long long)width, (unsigned long long)height,
-                         (unsigned long long)max_pixels);
+                         (unsigned long long)max_pixels, (unsigned long long)(width * height));
     return VQZ_OK;
 }
 
