@@ -11,6 +11,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 /* A handler reaches nothing but static variables. */
 static volatile int stop_requested;
@@ -37,7 +38,18 @@ static vqz_status check_output(const settings *s, vqz_diag *diag) {
     if (!path_has_extension(s->output, extensions))
         return vqzi_fail(diag, VQZ_ERROR_ARGUMENT,
                          "a model is named .vqm; name it with -o NAME.vqm");
-    return file_check_target(s->output, s->force || s->train.resume, diag);
+    VQZ_TRY(file_check_target(s->output, s->force || s->train.resume, diag));
+    /* finished training removes its checkpoint: one that is there may hold hours of work */
+    char *checkpoint = text_format("%s.ckpt", s->output);
+    if (checkpoint == NULL)
+        return vqzi_fail(diag, VQZ_ERROR_MEMORY, "out of memory");
+    bool exists = access(checkpoint, F_OK) == 0;
+    free(checkpoint);
+    if (exists && !s->force && !s->train.resume)
+        return vqzi_fail(diag, VQZ_ERROR_IO,
+                         "a checkpoint (.ckpt) of training that was stopped is beside it; continue "
+                         "with --resume, or start anew with -f");
+    return VQZ_OK;
 }
 
 int run_train(const settings *s, int count, char **operands) {

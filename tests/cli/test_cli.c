@@ -513,6 +513,9 @@ static void test_train_refusals(void **state) {
     assert_false(file_exists("new.vqm"));
     assert_fails(run_vqz("train . -o model.vqm --steps 1"), "model.vqm: ", "-f", START_FILES + 1);
     assert_fails(run_vqz("train . -o new.bin --steps 1"), "new.bin: ", ".vqm", START_FILES + 1);
+    write_test_file("new.vqm.ckpt", "hours", 5);
+    assert_fails(run_vqz("train . -o new.vqm --steps 1"), "new.vqm: ", "--resume", START_FILES + 2);
+    assert_int_equal(unlink("new.vqm.ckpt"), 0);
     assert_fails(run_vqz("train . -o none/new.vqm --init nothing --steps 1"), "model nothing: ", "",
                  START_FILES + 1);
 }
