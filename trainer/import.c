@@ -118,7 +118,12 @@ vqz_status import_model(trainer *t, const void *data, size_t size, vqz_diag *dia
     const model_spec *spec = &t->spec;
     vqzi_model model = {0};
     int analysis[NETWORK_MAX_LAYERS + 1], synthesis[NETWORK_MAX_LAYERS + 1], entry_bits;
-    VQZ_TRY(vqzi_model_parse(&model, data, size, NULL, diag));
+    vqz_diag inner = {""};
+    vqz_status status = vqzi_model_parse(&model, data, size, NULL, &inner);
+    if (status != VQZ_OK)
+        return vqzi_fail(diag, status, "%s: %.400s",
+                         t->options.init ? t->options.init : "the model to start from",
+                         inner.message);
     bool known = read_integers(model.card, "\"analysis_fraction_bits\"", analysis,
                                spec->analysis.layer_count + 1) &&
                  read_integers(model.card, "\"synthesis_fraction_bits\"", synthesis,
