@@ -174,6 +174,38 @@ VQZ_API VQZ_MUST_CHECK vqz_status vqz_decode(vqz_context *context, const vqz_mod
                                              const void *file, size_t file_size,
                                              const vqz_image *image, vqz_diag *diag);
 
+/* ---- rows: pictures that are never in memory whole ---- */
+
+/* Encodes a picture that arrives in bands of rows.  The file is the one that vqz_encode makes.  Context,
+   model and the options' metadata must outlive the encoder; the context serves one encoder or decoder
+   at a time.  After a failure only vqz_encoder_free is allowed. */
+typedef struct vqz_encoder vqz_encoder;
+VQZ_API VQZ_MUST_CHECK vqz_status vqz_encoder_create(vqz_encoder **encoder, vqz_context *context,
+                                                     const vqz_model *model, uint32_t width,
+                                                     uint32_t height, uint32_t channels,
+                                                     const vqz_encode_options *options,
+                                                     vqz_diag *diag);
+/* The next `count` rows, from the top, `stride` bytes apart. */
+VQZ_API VQZ_MUST_CHECK vqz_status vqz_encoder_write(vqz_encoder *encoder, const uint8_t *rows,
+                                                    size_t stride, uint32_t count, vqz_diag *diag);
+/* After the last row: *file receives *file_size bytes to be released with vqz_free. */
+VQZ_API VQZ_MUST_CHECK vqz_status vqz_encoder_finish(vqz_encoder *encoder, void **file,
+                                                     size_t *file_size, vqz_diag *diag);
+VQZ_API void vqz_encoder_free(vqz_encoder *encoder);
+
+/* Decodes a file into bands of rows, with the pixels of vqz_decode.  Context, model and file must outlive
+   the decoder.  Damage may show at any row: a picture is good once its last row has been read. */
+typedef struct vqz_decoder vqz_decoder;
+VQZ_API VQZ_MUST_CHECK vqz_status vqz_decoder_create(vqz_decoder **decoder, vqz_context *context,
+                                                     const vqz_model *model, const void *file,
+                                                     size_t file_size, vqz_diag *diag);
+/* The next `count` rows, from the top, to `rows`, `stride` bytes apart. */
+VQZ_API VQZ_MUST_CHECK vqz_status vqz_decoder_read(vqz_decoder *decoder, uint8_t *rows,
+                                                   size_t stride, uint32_t count, vqz_diag *diag);
+VQZ_API void vqz_decoder_free(vqz_decoder *decoder);
+
+/* ---- metadata ---- */
+
 typedef enum vqz_metadata { VQZ_METADATA_ICC = 1, VQZ_METADATA_EXIF = 2 } vqz_metadata;
 /* Extracts a metadata block; *data is NULL and *size 0 when the file has none. */
 VQZ_API VQZ_MUST_CHECK vqz_status vqz_read_metadata(const void *file, size_t file_size,
