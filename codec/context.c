@@ -54,30 +54,38 @@ void vqzi_context_set_tuning(vqz_context *context, uint32_t work_tile, uint64_t 
     context->team.grain = grain;
 }
 
-vqz_status vqzi_check_picture(const vqz_context *context, const vqz_image *image, vqz_diag *diag) {
+vqz_status vqzi_check_size(const vqz_context *context, uint32_t width, uint32_t height,
+                           uint32_t channels, vqz_diag *diag) {
     uint64_t max_pixels = context->options.limits.max_pixels;
-    if (image->width < 1 || image->width > 65535 || image->height < 1 || image->height > 65535)
+    if (width < 1 || width > 65535 || height < 1 || height > 65535)
         return vqzi_fail(diag, VQZ_ERROR_ARGUMENT,
-                         "a picture of %u x %u pixels; both sides must be 1 to 65535", image->width,
-                         image->height);
-    if (image->channels < 1 || image->channels > 4)
+                         "a picture of %u x %u pixels; both sides must be 1 to 65535", width,
+                         height);
+    if (channels < 1 || channels > 4)
         return vqzi_fail(diag, VQZ_ERROR_ARGUMENT,
-                         "a picture of %u channels; 1 (gray) to 4 (RGBA) are possible",
-                         image->channels);
-    if (!image->pixels || image->stride < (size_t)image->width * image->channels)
+                         "a picture of %u channels; 1 (gray) to 4 (RGBA) are possible", channels);
+    if ((uint64_t)width * height > max_pixels)
+        return vqzi_fail(diag, VQZ_ERROR_LIMIT,
+                         "%u x %u pixels exceed the limit of %llu pixels; raise max_pixels", width,
+                         height, (unsigned long long)max_pixels);
+    return VQZ_OK;
+}
+
+vqz_status vqzi_check_rows(const void *rows, size_t stride, size_t row_bytes, uint32_t done,
+                           uint32_t count, uint32_t height, vqz_diag *diag) {
+    if (!rows || stride < row_bytes)
         return vqzi_fail(diag, VQZ_ERROR_ARGUMENT,
                          "the picture has no pixels or a stride of %zu bytes; a row takes %zu",
-                         image->stride, (size_t)image->width * image->channels);
-    if ((uint64_t)image->width * image->height > max_pixels)
-        return vqzi_fail(diag, VQZ_ERROR_LIMIT,
-                         "%u x %u pixels exceed the limit of %llu pixels; raise max_pixels",
-                         image->width, image->height, (unsigned long long)max_pixels);
+                         stride, row_bytes);
+    if (count > height - done)
+        return vqzi_fail(diag, VQZ_ERROR_ARGUMENT, "%u more rows after %u; the picture has %u",
+                         count, done, height);
     return VQZ_OK;
 }
 
 vqz_status vqzi_job_plan(vqzi_job *job, const vqz_context *context, const vqz_model *model,
                          const vqzi_prepared_net *net, uint32_t width, uint32_t height,
-                         uint64_t other, vqz_diag *diag) {
+                         size_t row_bytes, uint64_t other, vqz_diag *diag) {
     uint32_t stride = model->model.stride;
     bool analysis = net == &model->analysis;
     uint64_t limit = context->options.limits.max_memory, total;
@@ -91,7 +99,10 @@ vqz_status vqzi_job_plan(vqzi_job *job, const vqz_context *context, const vqz_mo
                                job->work / stride);
         else
             vqzi_net_plan_make(&job->plan, net, job->columns, job->rows, job->work);
-        total = vqzi_add_sizes(job->plan.memory, other);
+        job->band = VQZI_MIN(analysis ? job->plan.max_tile_height : job->work, height);
+        job->band = VQZI_MAX(job->band, 1);
+        total = vqzi_add_sizes(job->plan.memory, vqzi_mul_sizes(job->band, row_bytes));
+        total = vqzi_add_sizes(total, other);
         if (total <= limit)
             return VQZ_OK;
         if (job->work == VQZI_MIN_WORK_TILE)

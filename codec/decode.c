@@ -1,10 +1,12 @@
 /*
  * decode.c - .vqz -> picture.
  *
- * Container tiles are read row by row into a ring of index rows that holds just as many tile rows
- * as the synthesis of one tile row looks at (its own and the neighbours its halo reaches).  Work
- * tiles are synthesised straight into the caller's picture.
+ * Container tiles are read into a ring of index rows that holds just as many tile rows as the
+ * synthesis of one tile row looks at (its own and the neighbours its halo reaches).  The picture is
+ * synthesised in bands one work tile high: straight into the caller's rows when he asks for a whole
+ * band, else into a buffer that his rows are copied from.
  */
+#include "codec/alpha.h"
 #include "codec/internal.h"
 #include "codec/pixels.h"
 #include "codec/quantise.h"
@@ -12,20 +14,23 @@
 #include <stdlib.h>
 #include <string.h>
 
-struct decoder {
+struct vqz_decoder {
     const vqz_context *context;
     const vqzi_model *model;
-    const vqz_image *image;
     const vqzi_prepared_net *net;
     vqzi_header header;
+    uint32_t channels;
     vqzi_job job;
     vqzi_executor *synthesis;
     vqzi_quantiser *quantiser;
     vqzi_stream_coder *coder;
-    uint32_t ring_size;   /* tile rows held */
-    uint32_t tiles_read;  /* tile rows read so far */
-    uint16_t *ring;       /* (ring_size, planes, tile rows, columns) */
+    vqzi_alpha alpha;
     vqzi_reader reader;
+    uint32_t ring_size;  /* tile rows held */
+    uint32_t tiles_read; /* tile rows read so far */
+    uint16_t *ring;      /* (ring_size, planes, tile rows, columns) */
+    uint32_t y;          /* rows given to the caller so far */
+    uint8_t *band;       /* (job.band, width, channels): rows from y - y % job.work, or NULL */
 };
 
 /* ---- facts and metadata ---- */
@@ -89,13 +94,15 @@ vqz_status vqz_read_metadata(const void *file, size_t file_size, vqz_metadata ki
     return VQZ_OK;
 }
 
-/* ---- decoding ---- */
+/* ---- setting up ---- */
 
-static vqz_status check_request(const struct decoder *decoder, vqz_diag *diag) {
+static size_t row_bytes(const vqz_decoder *decoder) {
+    return (size_t)decoder->header.width * decoder->channels;
+}
+
+static vqz_status check_request(const vqz_decoder *decoder, vqz_diag *diag) {
     const vqzi_header *header = &decoder->header;
-    const vqz_image *image = decoder->image;
     const uint8_t *needs = header->model_hash, *has = decoder->model->hash;
-    uint32_t channels = (header->gray ? 1u : 3u) + (header->alpha ? 1u : 0u);
 
     if (memcmp(needs, has, sizeof header->model_hash) != 0)
         return vqzi_fail(diag, VQZ_ERROR_MODEL_MISMATCH,
@@ -109,31 +116,22 @@ static vqz_status check_request(const struct decoder *decoder, vqz_diag *diag) {
     if ((header->alpha_data != NULL) != (header->alpha && decoder->model->channels != 4))
         return vqzi_fail(diag, VQZ_ERROR_CORRUPT, header->alpha_data
                          ? "the file stores its alpha twice" : "the file lacks its alpha chunk");
-    if (image->width != header->width || image->height != header->height ||
-        image->channels != channels)
-        return vqzi_fail(diag, VQZ_ERROR_ARGUMENT,
-                         "the file holds %u x %u pixels of %u channels, not %u x %u of %u",
-                         header->width, header->height, channels, image->width, image->height,
-                         image->channels);
-    return vqzi_check_picture(decoder->context, image, diag);
+    return vqzi_check_size(decoder->context, header->width, header->height, decoder->channels,
+                           diag);
 }
 
 /* Latent rows that container tile row `tile` looks at. */
-static vqzi_span rows_needed(const struct decoder *decoder, uint32_t tile) {
+static vqzi_span rows_needed(const vqz_decoder *decoder, uint32_t tile) {
     int64_t begin = (int64_t)tile * VQZI_TILE;
     return vqzi_net_input_span(decoder->net, decoder->job.rows,
                                (vqzi_span){begin, begin + VQZI_TILE});
 }
 
-static uint32_t tile_row_count(const vqzi_job *job) {
-    return (job->rows + job->tile_rows - 1) / job->tile_rows;
-}
-
 /* Tile rows that must be held at once. */
-static uint32_t ring_rows(const struct decoder *decoder) {
+static uint32_t ring_rows(const vqz_decoder *decoder) {
     const vqzi_job *job = &decoder->job;
-    uint32_t most = 1;
-    for (uint32_t tile = 0; tile < tile_row_count(job); tile++) {
+    uint32_t most = 1, tiles = (job->rows + job->tile_rows - 1) / job->tile_rows;
+    for (uint32_t tile = 0; tile < tiles; tile++) {
         vqzi_span rows = rows_needed(decoder, tile);
         if (rows.end > rows.begin)
             most = VQZI_MAX(most, (uint32_t)((rows.end - 1) / job->tile_rows -
@@ -142,28 +140,28 @@ static uint32_t ring_rows(const struct decoder *decoder) {
     return most;
 }
 
-static vqz_status prepare(struct decoder *decoder, const vqz_model *model, vqz_diag *diag) {
+static vqz_status prepare(vqz_decoder *decoder, const vqz_model *model, vqz_diag *diag) {
     const vqz_context *context = decoder->context;
-    const vqz_image *image = decoder->image;
+    const vqzi_header *header = &decoder->header;
     vqzi_job *job = &decoder->job;
     vqzi_quantiser_options options = {
-        .level = vqzi_model_level(decoder->model, (int)decoder->header.quality),
+        .level = vqzi_model_level(decoder->model, (int)header->quality),
         .kernels = &context->kernels,
         .threads = context->team.threads,
     };
     /* First the sizes that the ring and the quantiser follow from, then again within what they
        leave of the memory limit; a smaller work tile only needs narrower rows. */
-    VQZ_TRY(vqzi_job_plan(job, context, model, &model->synthesis, image->width, image->height, 0,
-                          diag));
+    VQZ_TRY(vqzi_job_plan(job, context, model, decoder->net, header->width, header->height,
+                          row_bytes(decoder), 0, diag));
     decoder->ring_size = ring_rows(decoder);
     options.max_width = job->plan.max_tile_width;
     uint64_t ring = vqzi_mul_sizes((uint64_t)decoder->ring_size * job->tile_rows * job->columns,
                                    decoder->model->plane_count * sizeof(uint16_t));
     uint64_t other = vqzi_add_sizes(ring, vqzi_quantiser_memory(decoder->model, &options));
-    if (decoder->header.alpha_data)
-        other = vqzi_add_sizes(other, (uint64_t)image->width * image->height);
-    VQZ_TRY(vqzi_job_plan(job, context, model, &model->synthesis, image->width, image->height,
-                          other, diag));
+    if (header->alpha_data)
+        other = vqzi_add_sizes(other, vqzi_alpha_memory(header->width));
+    VQZ_TRY(vqzi_job_plan(job, context, model, decoder->net, header->width, header->height,
+                          row_bytes(decoder), other, diag));
 
     vqz_status status = VQZ_ERROR_MEMORY;
     if (ring <= SIZE_MAX)
@@ -171,18 +169,63 @@ static vqz_status prepare(struct decoder *decoder, const vqz_model *model, vqz_d
     if (decoder->ring)
         status = vqzi_quantiser_create(&decoder->quantiser, decoder->model, &options);
     if (status == VQZ_OK)
-        status = vqzi_executor_create(&decoder->synthesis, &model->synthesis, &job->plan,
-                                      options.level, &context->kernels, &context->team);
+        status = vqzi_executor_create(&decoder->synthesis, decoder->net, &job->plan, options.level,
+                                      &context->kernels, &context->team);
     if (status == VQZ_OK)
         status = vqzi_stream_coder_create(&decoder->coder, decoder->model, options.level.nearest);
+    if (status == VQZ_OK && header->alpha_data) {
+        status = vqzi_alpha_read_begin(&decoder->alpha, header->width, header->height,
+                                       header->alpha_data, header->alpha_size);
+        if (status != VQZ_OK && status != VQZ_ERROR_MEMORY)
+            return vqzi_fail(diag, status, "the alpha of the file is damaged (%s)",
+                             vqz_status_string(status));
+    }
     return status == VQZ_OK ? VQZ_OK
                             : vqzi_fail(diag, status, "the decoder cannot be set up: %s",
                                         vqz_status_string(status));
 }
 
+vqz_status vqz_decoder_create(vqz_decoder **out, vqz_context *context, const vqz_model *model,
+                              const void *file, size_t file_size, vqz_diag *diag) {
+    vqzi_header header;
+    VQZ_TRY(vqzi_header_read(&header, file, file_size, diag));
+    vqz_decoder *decoder = calloc(1, sizeof *decoder);
+    if (!decoder)
+        return vqzi_fail(diag, VQZ_ERROR_MEMORY, "out of memory for a decoder");
+    decoder->context = context;
+    decoder->model = &model->model;
+    decoder->net = &model->synthesis;
+    decoder->header = header;
+    decoder->channels = (header.gray ? 1u : 3u) + (header.alpha ? 1u : 0u);
+    decoder->reader.data = (const uint8_t *)file + header.tiles_offset;
+    decoder->reader.size = header.tiles_size;
+    vqz_status status = check_request(decoder, diag);
+    if (status == VQZ_OK)
+        status = prepare(decoder, model, diag);
+    if (status != VQZ_OK) {
+        vqz_decoder_free(decoder);
+        return status;
+    }
+    *out = decoder;
+    return VQZ_OK;
+}
+
+void vqz_decoder_free(vqz_decoder *decoder) {
+    if (!decoder)
+        return;
+    vqzi_executor_free(decoder->synthesis);
+    vqzi_quantiser_free(decoder->quantiser);
+    vqzi_stream_coder_free(decoder->coder);
+    vqzi_alpha_clear(&decoder->alpha);
+    free(decoder->ring);
+    free(decoder->band);
+    free(decoder);
+}
+
+/* ---- bands ---- */
+
 /* Indices of plane p from (row, column) of the latent on. */
-static uint16_t *ring_at(const struct decoder *decoder, uint32_t p, uint32_t row,
-                         uint32_t column) {
+static uint16_t *ring_at(const vqz_decoder *decoder, uint32_t p, uint32_t row, uint32_t column) {
     const vqzi_job *job = &decoder->job;
     size_t slot = row / job->tile_rows % decoder->ring_size;
     size_t line = (slot * decoder->model->plane_count + p) * job->tile_rows +
@@ -190,7 +233,7 @@ static uint16_t *ring_at(const struct decoder *decoder, uint32_t p, uint32_t row
     return decoder->ring + line * job->columns + column;
 }
 
-static vqz_status read_tile_row(struct decoder *decoder) {
+static vqz_status read_tile_row(vqz_decoder *decoder) {
     const vqzi_job *job = &decoder->job;
     uint32_t y = decoder->tiles_read * job->tile_rows;
     uint32_t rows = VQZI_MIN(job->tile_rows, job->rows - y);
@@ -205,9 +248,23 @@ static vqz_status read_tile_row(struct decoder *decoder) {
     return VQZ_OK;
 }
 
+/* Reads the tile rows that the band in tile row `tile` looks at; the tile row itself is read whether
+   the network looks at it or not. */
+static vqz_status read_tiles(vqz_decoder *decoder, uint32_t tile) {
+    vqzi_span rows = rows_needed(decoder, tile);
+    uint32_t last = tile;
+    if (rows.end > rows.begin)
+        last = VQZI_MAX(last, (uint32_t)((rows.end - 1) / decoder->job.tile_rows));
+    while (decoder->tiles_read <= last)
+        VQZ_TRY(read_tile_row(decoder));
+    return VQZ_OK;
+}
+
 typedef struct work_tile {
-    const struct decoder *decoder;
+    const vqz_decoder *decoder;
     uint32_t x, y; /* pixels */
+    uint8_t *rows; /* of the band, which starts at y */
+    size_t stride;
     vqzi_view input, output;
 } work_tile;
 
@@ -224,72 +281,104 @@ static void dequantise_row(const void *job, int thread, int64_t row) {
 
 static void store_row(const void *job, int thread, int64_t row) {
     const work_tile *tile = job;
-    const struct decoder *decoder = tile->decoder;
+    const vqz_decoder *decoder = tile->decoder;
     (void)thread;
     vqzi_pixels_store_row(&tile->output, row, tile->x,
-                          VQZI_MIN(tile->x + decoder->job.work, decoder->image->width),
-                          decoder->model->pixel_shift, decoder->image);
+                          VQZI_MIN(tile->x + decoder->job.work, decoder->header.width),
+                          decoder->model->pixel_shift,
+                          tile->rows + (size_t)(row - tile->y) * tile->stride, decoder->channels);
 }
 
-static void decode_work_tile(const struct decoder *decoder, uint32_t x, uint32_t y) {
+static void decode_work_tile(work_tile *tile, uint32_t height) {
+    const vqz_decoder *decoder = tile->decoder;
     const vqzi_team *team = &decoder->context->team;
-    work_tile tile = {.decoder = decoder, .x = x, .y = y};
-    uint64_t width = VQZI_MIN(decoder->job.work, decoder->image->width - x);
-    uint64_t height = VQZI_MIN(decoder->job.work, decoder->image->height - y);
+    uint64_t width = VQZI_MIN(decoder->job.work, decoder->header.width - tile->x);
 
-    tile.input = vqzi_executor_begin(decoder->synthesis, x, y);
-    const vqzi_view *input = &tile.input;
+    tile->input = vqzi_executor_begin(decoder->synthesis, tile->x, tile->y);
+    const vqzi_view *input = &tile->input;
     uint64_t positions =
         (uint64_t)((input->y.end - input->y.begin) * (input->x.end - input->x.begin));
     vqzi_team_run(team, positions * vqzi_quantiser_work(decoder->quantiser), input->y.begin,
-                  input->y.end, dequantise_row, &tile);
-    tile.output = vqzi_executor_run(decoder->synthesis);
-    vqzi_team_run(team, width * height * tile.output.channels * VQZI_ELEMENT_WORK, y,
-                  (int64_t)(y + height), store_row, &tile);
+                  input->y.end, dequantise_row, tile);
+    tile->output = vqzi_executor_run(decoder->synthesis);
+    vqzi_team_run(team, width * height * tile->output.channels * VQZI_ELEMENT_WORK, tile->y,
+                  (int64_t)tile->y + height, store_row, tile);
 }
 
-static vqz_status decode(struct decoder *decoder) {
-    const vqzi_job *job = &decoder->job;
-    for (uint32_t tile = 0; tile < tile_row_count(job); tile++) {
-        /* every tile row is read, whether the network looks at it or not */
-        uint32_t last = tile;
-        vqzi_span rows = rows_needed(decoder, tile);
-        if (rows.end > rows.begin)
-            last = VQZI_MAX(last, (uint32_t)((rows.end - 1) / job->tile_rows));
-        while (decoder->tiles_read <= last)
-            VQZ_TRY(read_tile_row(decoder));
-        uint32_t begin = tile * VQZI_TILE;
-        uint32_t end = VQZI_MIN(begin + VQZI_TILE, decoder->image->height);
-        for (uint32_t y = begin; y < end; y += job->work)
-            for (uint32_t x = 0; x < decoder->image->width; x += job->work)
-                decode_work_tile(decoder, x, y);
+/* Decodes the band that starts at decoder->y, of `height` rows. */
+static vqz_status decode_band(vqz_decoder *decoder, uint8_t *rows, size_t stride,
+                              uint32_t height) {
+    VQZ_TRY(read_tiles(decoder, decoder->y / VQZI_TILE));
+    for (uint32_t x = 0; x < decoder->header.width; x += decoder->job.work)
+        decode_work_tile(&(work_tile){.decoder = decoder, .x = x, .y = decoder->y, .rows = rows,
+                                      .stride = stride}, height);
+    for (uint32_t y = 0; decoder->header.alpha_data && y < height; y++)
+        VQZ_TRY(vqzi_alpha_read(&decoder->alpha, rows + y * stride + decoder->channels - 1,
+                                decoder->channels));
+    bool last = decoder->y + height == decoder->header.height;
+    return last && decoder->reader.position != decoder->reader.size ? VQZ_ERROR_CORRUPT : VQZ_OK;
+}
+
+/* Gives some of `count` rows, at least one. */
+static vqz_status read_some(vqz_decoder *decoder, uint8_t *rows, size_t stride, uint32_t count,
+                            uint32_t *given) {
+    uint32_t work = decoder->job.work, into = decoder->y % work;
+    uint32_t height = VQZI_MIN(work, decoder->header.height - (decoder->y - into));
+    size_t size;
+
+    if (into == 0 && count >= height) {
+        *given = height;
+        return decode_band(decoder, rows, stride, height);
     }
-    if (decoder->reader.position != decoder->reader.size)
-        return VQZ_ERROR_CORRUPT;
-    return decoder->header.alpha_data
-               ? vqzi_alpha_unpack(decoder->header.alpha_data, decoder->header.alpha_size,
-                                   decoder->image)
-               : VQZ_OK;
+    if (!decoder->band) {
+        if (vqzi_mul(decoder->job.band, row_bytes(decoder), &size))
+            decoder->band = malloc(size);
+        if (!decoder->band)
+            return VQZ_ERROR_MEMORY;
+    }
+    if (into == 0)
+        VQZ_TRY(decode_band(decoder, decoder->band, row_bytes(decoder), height));
+    *given = VQZI_MIN(count, height - into);
+    for (uint32_t y = 0; y < *given; y++)
+        memcpy(rows + y * stride, decoder->band + (into + y) * row_bytes(decoder),
+               row_bytes(decoder));
+    return VQZ_OK;
+}
+
+/* ---- the interface ---- */
+
+vqz_status vqz_decoder_read(vqz_decoder *decoder, uint8_t *rows, size_t stride, uint32_t count,
+                            vqz_diag *diag) {
+    VQZ_TRY(vqzi_check_rows(rows, stride, row_bytes(decoder), decoder->y, count,
+                            decoder->header.height, diag));
+    while (count > 0) {
+        uint32_t given;
+        vqz_status status = read_some(decoder, rows, stride, count, &given);
+        if (status != VQZ_OK)
+            return vqzi_fail(diag, status,
+                             "the index planes or the alpha of the file are damaged (%s)",
+                             vqz_status_string(status));
+        decoder->y += given;
+        rows += given * stride;
+        count -= given;
+    }
+    return VQZ_OK;
 }
 
 vqz_status vqz_decode(vqz_context *context, const vqz_model *model, const void *file,
                       size_t file_size, const vqz_image *image, vqz_diag *diag) {
-    struct decoder decoder = {.context = context, .model = &model->model, .image = image,
-                              .net = &model->synthesis};
-    VQZ_TRY(vqzi_header_read(&decoder.header, file, file_size, diag));
-    VQZ_TRY(check_request(&decoder, diag));
-    decoder.reader.data = (const uint8_t *)file + decoder.header.tiles_offset;
-    decoder.reader.size = decoder.header.tiles_size;
-    vqz_status status = prepare(&decoder, model, diag);
-    if (status == VQZ_OK) {
-        status = decode(&decoder);
-        if (status != VQZ_OK)
-            vqzi_fail(diag, status, "the index planes or the alpha of the file are damaged (%s)",
-                      vqz_status_string(status));
-    }
-    vqzi_executor_free(decoder.synthesis);
-    vqzi_quantiser_free(decoder.quantiser);
-    vqzi_stream_coder_free(decoder.coder);
-    free(decoder.ring);
+    vqz_decoder *decoder;
+    VQZ_TRY(vqz_decoder_create(&decoder, context, model, file, file_size, diag));
+    const vqzi_header *header = &decoder->header;
+    vqz_status status;
+    if (image->width != header->width || image->height != header->height ||
+        image->channels != decoder->channels)
+        status = vqzi_fail(diag, VQZ_ERROR_ARGUMENT,
+                           "the file holds %u x %u pixels of %u channels, not %u x %u of %u",
+                           header->width, header->height, decoder->channels, image->width,
+                           image->height, image->channels);
+    else
+        status = vqz_decoder_read(decoder, image->pixels, image->stride, image->height, diag);
+    vqz_decoder_free(decoder);
     return status;
 }

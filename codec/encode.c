@@ -1,10 +1,12 @@
 /*
  * encode.c - picture -> .vqz.
  *
- * Container tiles are written in raster order.  Each is analysed in work tiles (net.h) whose
- * latents go straight through the quantiser, so that only the indices of one container tile are
- * ever held.
+ * Rows of pixels go into a ring that holds just as many as one row of work tiles (net.h) looks at,
+ * halo included.  As soon as the last of them is there the row of work tiles is analysed and its
+ * latents go straight through the quantiser; as soon as a row of container tiles has its indices,
+ * its streams are written.  So neither the picture nor its latents are ever held.
  */
+#include "codec/alpha.h"
 #include "codec/internal.h"
 #include "codec/pixels.h"
 #include "codec/quantise.h"
@@ -12,16 +14,22 @@
 #include <stdlib.h>
 #include <string.h>
 
-struct encoder {
+struct vqz_encoder {
     const vqz_context *context;
     const vqzi_model *model;
-    const vqz_image *image;
+    const vqzi_prepared_net *net;
+    uint32_t width, height, channels;
+    vqz_encode_options options;
     vqzi_job job;
     vqzi_executor *analysis;
     vqzi_quantiser *quantiser;
     vqzi_stream_coder *coder;
-    uint16_t *indices; /* (planes, tile rows, tile columns) of one container tile */
-    vqzi_buffer file;
+    uint8_t *ring;        /* (job.band, width, channels): row y at y modulo job.band */
+    uint32_t rows;        /* of pixels, written so far */
+    uint32_t latent_rows; /* analysed so far */
+    uint16_t *indices;    /* (planes, tile rows, columns) of one row of container tiles */
+    vqzi_alpha alpha;
+    vqzi_buffer alpha_chunk, tiles;
 };
 
 void vqz_encode_options_init(vqz_encode_options *options) {
@@ -29,10 +37,11 @@ void vqz_encode_options_init(vqz_encode_options *options) {
     options->quality = 50;
 }
 
-static vqz_status check_request(const struct encoder *encoder, const vqz_encode_options *options,
-                                vqz_diag *diag) {
-    VQZ_TRY(vqzi_check_picture(encoder->context, encoder->image, diag));
-    if (encoder->model->channels == 1 && encoder->image->channels >= 3)
+static vqz_status check_request(const vqz_encoder *encoder, vqz_diag *diag) {
+    const vqz_encode_options *options = &encoder->options;
+    VQZ_TRY(vqzi_check_size(encoder->context, encoder->width, encoder->height, encoder->channels,
+                            diag));
+    if (encoder->model->channels == 1 && encoder->channels >= 3)
         return vqzi_fail(diag, VQZ_ERROR_ARGUMENT,
                          "the model codes gray pictures and this one has colours; convert it to "
                          "gray or use a colour model");
@@ -48,184 +57,270 @@ static vqz_status check_request(const struct encoder *encoder, const vqz_encode_
     return VQZ_OK;
 }
 
-static bool needs_alpha_chunk(const struct encoder *encoder) {
-    return encoder->image->channels % 2 == 0 && encoder->model->channels != 4;
+static bool needs_alpha_chunk(const vqz_encoder *encoder) {
+    return encoder->channels % 2 == 0 && encoder->model->channels != 4;
 }
 
-static uint64_t indices_size(const struct encoder *encoder) {
-    uint64_t rows = VQZI_TILE / encoder->model->stride;
-    return rows * rows * encoder->model->plane_count * sizeof(uint16_t);
+static size_t row_bytes(const vqz_encoder *encoder) {
+    return (size_t)encoder->width * encoder->channels;
 }
 
-static vqz_status prepare(struct encoder *encoder, const vqz_model *model,
-                          const vqz_encode_options *request, vqz_diag *diag) {
+static vqz_status prepare(vqz_encoder *encoder, const vqz_model *model, vqz_diag *diag) {
     const vqz_context *context = encoder->context;
-    const vqz_image *image = encoder->image;
+    const vqz_encode_options *request = &encoder->options;
     uint32_t stride = encoder->model->stride;
-    uint64_t pixels = (uint64_t)image->width * image->height;
+    uint64_t columns = (encoder->width + stride - 1) / stride;
+    uint64_t indices = columns * (VQZI_TILE / stride) * encoder->model->plane_count *
+                       sizeof(uint16_t);
     vqzi_quantiser_options options = {
         .level = vqzi_model_level(encoder->model, request->quality),
         .encode = true,
         .max_width = context->work_tile / stride,
-        .positions = pixels / stride / stride,
+        .positions = (uint64_t)encoder->width * encoder->height / stride / stride,
         .kernels = &context->kernels,
         .threads = context->team.threads,
     };
-    uint64_t other = vqzi_quantiser_memory(encoder->model, &options) + indices_size(encoder);
+    uint64_t other = vqzi_quantiser_memory(encoder->model, &options) + indices;
     if (needs_alpha_chunk(encoder))
-        other += 3 * pixels; /* residuals, frame, payload */
+        other += vqzi_alpha_memory(encoder->width);
     other += 2 * ((uint64_t)request->icc_size + request->exif_size); /* frame, payload */
-    VQZ_TRY(vqzi_job_plan(&encoder->job, context, model, &model->analysis, image->width,
-                          image->height, other, diag));
+    VQZ_TRY(vqzi_job_plan(&encoder->job, context, model, encoder->net, encoder->width,
+                          encoder->height, row_bytes(encoder), other, diag));
 
     vqz_status status = VQZ_ERROR_MEMORY;
-    encoder->indices = malloc((size_t)indices_size(encoder));
-    if (encoder->indices)
+    size_t ring;
+    if (indices <= SIZE_MAX)
+        encoder->indices = malloc((size_t)indices);
+    if (vqzi_mul(encoder->job.band, row_bytes(encoder), &ring))
+        encoder->ring = malloc(ring);
+    if (encoder->indices && encoder->ring)
         status = vqzi_quantiser_create(&encoder->quantiser, encoder->model, &options);
     if (status == VQZ_OK)
-        status = vqzi_executor_create(&encoder->analysis, &model->analysis, &encoder->job.plan,
+        status = vqzi_executor_create(&encoder->analysis, encoder->net, &encoder->job.plan,
                                       options.level, &context->kernels, &context->team);
     if (status == VQZ_OK)
         status = vqzi_stream_coder_create(&encoder->coder, encoder->model, options.level.nearest);
+    if (status == VQZ_OK && needs_alpha_chunk(encoder))
+        status = vqzi_alpha_write_begin(&encoder->alpha, encoder->width, encoder->height,
+                                        &encoder->alpha_chunk);
     return status == VQZ_OK ? VQZ_OK
                             : vqzi_fail(diag, status, "the encoder cannot be set up: %s",
                                         vqz_status_string(status));
 }
 
-static vqz_status write_header(struct encoder *encoder, const vqz_encode_options *options) {
-    vqzi_buffer alpha = {0}, icc = {0}, exif = {0};
-    vqzi_header header = {0};
-    vqz_status status = VQZ_OK;
-
-    header.width = encoder->image->width;
-    header.height = encoder->image->height;
-    header.quality = (uint32_t)options->quality;
-    header.gray = encoder->image->channels < 3;
-    header.alpha = encoder->image->channels % 2 == 0;
-    memcpy(header.model_hash, encoder->model->hash, sizeof header.model_hash);
-    if (needs_alpha_chunk(encoder))
-        status = vqzi_alpha_pack(&alpha, encoder->image);
-    if (status == VQZ_OK && options->icc_size > 0)
-        status = vqzi_pack(&icc, options->icc, options->icc_size);
-    if (status == VQZ_OK && options->exif_size > 0)
-        status = vqzi_pack(&exif, options->exif, options->exif_size);
-    if (status == VQZ_OK) {
-        header.alpha_data = alpha.data;
-        header.alpha_size = alpha.size;
-        header.icc_data = icc.data;
-        header.icc_size = icc.size;
-        header.exif_data = exif.data;
-        header.exif_size = exif.size;
-        vqzi_header_write(&encoder->file, &header);
+vqz_status vqz_encoder_create(vqz_encoder **out, vqz_context *context, const vqz_model *model,
+                              uint32_t width, uint32_t height, uint32_t channels,
+                              const vqz_encode_options *options, vqz_diag *diag) {
+    vqz_encoder *encoder = calloc(1, sizeof *encoder);
+    if (!encoder)
+        return vqzi_fail(diag, VQZ_ERROR_MEMORY, "out of memory for an encoder");
+    encoder->context = context;
+    encoder->model = &model->model;
+    encoder->net = &model->analysis;
+    encoder->width = width;
+    encoder->height = height;
+    encoder->channels = channels;
+    if (options)
+        encoder->options = *options;
+    else
+        vqz_encode_options_init(&encoder->options);
+    vqz_status status = check_request(encoder, diag);
+    if (status == VQZ_OK)
+        status = prepare(encoder, model, diag);
+    if (status != VQZ_OK) {
+        vqz_encoder_free(encoder);
+        return status;
     }
-    vqzi_buffer_clear(&alpha);
-    vqzi_buffer_clear(&icc);
-    vqzi_buffer_clear(&exif);
-    return status;
+    *out = encoder;
+    return VQZ_OK;
 }
 
-/* One work tile at latent position (x, y) of the picture, in the container tile whose first
-   position is (tile_x, tile_y) and whose rows are `pitch` indices long. */
+/* ---- rows of work tiles ---- */
+
 typedef struct work_tile {
-    const struct encoder *encoder;
-    uint32_t x, y, tile_x, tile_y;
-    size_t pitch;
+    const vqz_encoder *encoder;
+    uint32_t x; /* latent column it starts at; its first row is encoder->latent_rows */
     vqzi_view input, latents;
 } work_tile;
 
 static void load_row(const void *job, int thread, int64_t row) {
     const work_tile *tile = job;
+    const vqz_encoder *encoder = tile->encoder;
+    size_t y = (size_t)VQZI_MIN(row, (int64_t)encoder->height - 1);
     (void)thread;
-    vqzi_pixels_load_row(&tile->input, row, tile->encoder->image);
+    vqzi_pixels_load_row(&tile->input, row,
+                         encoder->ring + y % encoder->job.band * row_bytes(encoder),
+                         encoder->width, encoder->channels);
 }
 
 static void quantise_row(const void *job, int thread, int64_t row) {
     const work_tile *tile = job;
-    const struct encoder *encoder = tile->encoder;
+    const vqz_encoder *encoder = tile->encoder;
     const vqzi_view *latents = &tile->latents;
-    size_t plane_size = (size_t)encoder->job.tile_rows * encoder->job.tile_rows;
-    uint32_t end_x = VQZI_MIN(tile->x + encoder->job.plan.tile, encoder->job.columns);
+    uint32_t columns = encoder->job.columns, tile_rows = encoder->job.tile_rows;
+    uint32_t end_x = VQZI_MIN(tile->x + encoder->job.plan.tile, columns);
     uint16_t *planes[VQZI_MAX_PLANES];
     for (uint32_t p = 0; p < encoder->model->plane_count; p++)
-        planes[p] = encoder->indices + p * plane_size +
-                    (size_t)(row - tile->tile_y) * tile->pitch + (tile->x - tile->tile_x);
+        planes[p] = encoder->indices +
+                    ((size_t)p * tile_rows + (size_t)row % tile_rows) * columns + tile->x;
     vqzi_quantise_row(encoder->quantiser, thread,
                       latents->data + (size_t)(row - latents->y.begin) * latents->pitch +
                           (size_t)(tile->x - latents->x.begin) * latents->channels,
                       end_x - tile->x, planes);
 }
 
-/* Analyses and quantises a work tile. */
-static void encode_work_tile(const struct encoder *encoder, work_tile *tile) {
+static void encode_work_tile(const vqz_encoder *encoder, uint32_t x) {
     const vqzi_team *team = &encoder->context->team;
-    uint32_t size = encoder->job.plan.tile;
-    uint64_t width = VQZI_MIN(size, encoder->job.columns - tile->x);
-    uint64_t height = VQZI_MIN(size, encoder->job.rows - tile->y);
+    uint32_t size = encoder->job.plan.tile, y = encoder->latent_rows;
+    uint64_t width = VQZI_MIN(size, encoder->job.columns - x);
+    uint64_t height = VQZI_MIN(size, encoder->job.rows - y);
+    work_tile tile = {.encoder = encoder, .x = x};
 
-    tile->input = vqzi_executor_begin(encoder->analysis, tile->x, tile->y);
-    const vqzi_view *input = &tile->input;
+    tile.input = vqzi_executor_begin(encoder->analysis, x, y);
+    const vqzi_view *input = &tile.input;
     uint64_t pixels = (uint64_t)((input->y.end - input->y.begin) * (input->x.end - input->x.begin));
     vqzi_team_run(team, pixels * input->channels * VQZI_ELEMENT_WORK, input->y.begin, input->y.end,
-                  load_row, tile);
-    tile->latents = vqzi_executor_run(encoder->analysis);
-    vqzi_team_run(team, width * height * vqzi_quantiser_work(encoder->quantiser), tile->y,
-                  (int64_t)(tile->y + height), quantise_row, tile);
+                  load_row, &tile);
+    tile.latents = vqzi_executor_run(encoder->analysis);
+    vqzi_team_run(team, width * height * vqzi_quantiser_work(encoder->quantiser), y,
+                  (int64_t)(y + height), quantise_row, &tile);
 }
 
-static vqz_status encode_tile(struct encoder *encoder, uint32_t tile_x, uint32_t tile_y) {
+/* Writes the tiles whose last latent row is the last analysed. */
+static vqz_status write_tiles(vqz_encoder *encoder) {
     const vqzi_job *job = &encoder->job;
-    uint32_t end_x = VQZI_MIN(tile_x + job->tile_rows, job->columns);
-    uint32_t end_y = VQZI_MIN(tile_y + job->tile_rows, job->rows);
-    size_t plane_size = (size_t)job->tile_rows * job->tile_rows;
-    const uint16_t *planes[VQZI_MAX_PLANES];
-
-    for (uint32_t y = tile_y; y < end_y; y += job->plan.tile)
-        for (uint32_t x = tile_x; x < end_x; x += job->plan.tile)
-            encode_work_tile(encoder, &(work_tile){.encoder = encoder, .x = x, .y = y,
-                                                   .tile_x = tile_x, .tile_y = tile_y,
-                                                   .pitch = end_x - tile_x});
-    for (uint32_t p = 0; p < encoder->model->plane_count; p++)
-        planes[p] = encoder->indices + p * plane_size;
-    return vqzi_tile_write(encoder->coder, &encoder->file, planes, end_y - tile_y, end_x - tile_x,
-                           end_x - tile_x);
+    uint32_t rows = (encoder->latent_rows - 1) % job->tile_rows + 1;
+    for (uint32_t x = 0; x < job->columns; x += job->tile_rows) {
+        const uint16_t *planes[VQZI_MAX_PLANES];
+        for (uint32_t p = 0; p < encoder->model->plane_count; p++)
+            planes[p] = encoder->indices + (size_t)p * job->tile_rows * job->columns + x;
+        VQZ_TRY(vqzi_tile_write(encoder->coder, &encoder->tiles, planes, rows,
+                                VQZI_MIN(job->tile_rows, job->columns - x), job->columns));
+    }
+    return VQZ_OK;
 }
 
-static vqz_status encode(struct encoder *encoder, const vqz_encode_options *options) {
+/* Analyses every row of work tiles whose pixels are there. */
+static vqz_status encode_rows(vqz_encoder *encoder) {
     const vqzi_job *job = &encoder->job;
-    VQZ_TRY(write_header(encoder, options));
-    for (uint32_t y = 0; y < job->rows; y += job->tile_rows)
-        for (uint32_t x = 0; x < job->columns; x += job->tile_rows)
-            VQZ_TRY(encode_tile(encoder, x, y));
-    vqzi_trailer_write(&encoder->file);
-    return vqzi_buffer_status(&encoder->file);
+    while (encoder->latent_rows < job->rows) {
+        int64_t begin = encoder->latent_rows, end = begin + job->plan.tile;
+        vqzi_span input = vqzi_net_input_span(encoder->net, job->plan.height,
+                                              (vqzi_span){begin, end});
+        if (encoder->rows < VQZI_MIN(input.end, (int64_t)encoder->height))
+            break;
+        for (uint32_t x = 0; x < job->columns; x += job->plan.tile)
+            encode_work_tile(encoder, x);
+        encoder->latent_rows = (uint32_t)VQZI_MIN(end, (int64_t)job->rows);
+        if (encoder->latent_rows % job->tile_rows == 0 || encoder->latent_rows == job->rows)
+            VQZ_TRY(write_tiles(encoder));
+    }
+    return VQZ_OK;
+}
+
+/* ---- the interface ---- */
+
+static vqz_status add_row(vqz_encoder *encoder, const uint8_t *row) {
+    VQZ_TRY(encode_rows(encoder)); /* what the next row overwrites in the ring is done with */
+    memcpy(encoder->ring + encoder->rows % encoder->job.band * row_bytes(encoder), row,
+           row_bytes(encoder));
+    encoder->rows++;
+    return needs_alpha_chunk(encoder)
+               ? vqzi_alpha_write(&encoder->alpha, row + encoder->channels - 1, encoder->channels)
+               : VQZ_OK;
+}
+
+static vqz_status encoding_failed(vqz_status status, vqz_diag *diag) {
+    return vqzi_fail(diag, status, "encoding failed: %s", vqz_status_string(status));
+}
+
+vqz_status vqz_encoder_write(vqz_encoder *encoder, const uint8_t *rows, size_t stride,
+                             uint32_t count, vqz_diag *diag) {
+    VQZ_TRY(vqzi_check_rows(rows, stride, row_bytes(encoder), encoder->rows, count,
+                            encoder->height, diag));
+    for (; count > 0; count--, rows += stride) {
+        vqz_status status = add_row(encoder, rows);
+        if (status != VQZ_OK)
+            return encoding_failed(status, diag);
+    }
+    return VQZ_OK;
+}
+
+static vqz_status write_file(const vqz_encoder *encoder, vqzi_buffer *file) {
+    const vqz_encode_options *options = &encoder->options;
+    vqzi_buffer icc = {0}, exif = {0};
+    vqzi_header header = {
+        .width = encoder->width,
+        .height = encoder->height,
+        .quality = (uint32_t)options->quality,
+        .gray = encoder->channels < 3,
+        .alpha = encoder->channels % 2 == 0,
+        .alpha_data = encoder->alpha_chunk.data,
+        .alpha_size = encoder->alpha_chunk.size,
+    };
+    vqz_status status = VQZ_OK;
+
+    memcpy(header.model_hash, encoder->model->hash, sizeof header.model_hash);
+    if (options->icc_size > 0)
+        status = vqzi_pack(&icc, options->icc, options->icc_size);
+    if (status == VQZ_OK && options->exif_size > 0)
+        status = vqzi_pack(&exif, options->exif, options->exif_size);
+    if (status == VQZ_OK) {
+        header.icc_data = icc.data;
+        header.icc_size = icc.size;
+        header.exif_data = exif.data;
+        header.exif_size = exif.size;
+        vqzi_header_write(file, &header);
+        vqzi_buffer_append(file, encoder->tiles.data, encoder->tiles.size);
+        vqzi_trailer_write(file);
+        status = vqzi_buffer_status(file);
+    }
+    vqzi_buffer_clear(&icc);
+    vqzi_buffer_clear(&exif);
+    return status;
+}
+
+vqz_status vqz_encoder_finish(vqz_encoder *encoder, void **out, size_t *size, vqz_diag *diag) {
+    vqzi_buffer file = {0};
+    if (encoder->rows < encoder->height)
+        return vqzi_fail(diag, VQZ_ERROR_ARGUMENT, "the picture ends after %u of %u rows",
+                         encoder->rows, encoder->height);
+    vqz_status status = encode_rows(encoder);
+    if (status == VQZ_OK)
+        status = write_file(encoder, &file);
+    if (status != VQZ_OK) {
+        vqzi_buffer_clear(&file);
+        return encoding_failed(status, diag);
+    }
+    *out = file.data;
+    *size = file.size;
+    return VQZ_OK;
+}
+
+void vqz_encoder_free(vqz_encoder *encoder) {
+    if (!encoder)
+        return;
+    vqzi_executor_free(encoder->analysis);
+    vqzi_quantiser_free(encoder->quantiser);
+    vqzi_stream_coder_free(encoder->coder);
+    vqzi_alpha_clear(&encoder->alpha);
+    vqzi_buffer_clear(&encoder->alpha_chunk);
+    vqzi_buffer_clear(&encoder->tiles);
+    free(encoder->indices);
+    free(encoder->ring);
+    free(encoder);
 }
 
 vqz_status vqz_encode(vqz_context *context, const vqz_model *model, const vqz_image *image,
                       const vqz_encode_options *options, void **file, size_t *file_size,
                       vqz_diag *diag) {
-    struct encoder encoder = {.context = context, .model = &model->model, .image = image};
-    vqz_encode_options defaults;
-    if (!options) {
-        vqz_encode_options_init(&defaults);
-        options = &defaults;
-    }
-    vqz_status status = check_request(&encoder, options, diag);
+    vqz_encoder *encoder;
+    VQZ_TRY(vqz_encoder_create(&encoder, context, model, image->width, image->height,
+                               image->channels, options, diag));
+    vqz_status status =
+        vqz_encoder_write(encoder, image->pixels, image->stride, image->height, diag);
     if (status == VQZ_OK)
-        status = prepare(&encoder, model, options, diag);
-    if (status == VQZ_OK) {
-        status = encode(&encoder, options);
-        if (status != VQZ_OK)
-            vqzi_fail(diag, status, "encoding failed: %s", vqz_status_string(status));
-    }
-    if (status == VQZ_OK) {
-        *file = encoder.file.data;
-        *file_size = encoder.file.size;
-    } else {
-        vqzi_buffer_clear(&encoder.file);
-    }
-    vqzi_executor_free(encoder.analysis);
-    vqzi_quantiser_free(encoder.quantiser);
-    vqzi_stream_coder_free(encoder.coder);
-    free(encoder.indices);
+        status = vqz_encoder_finish(encoder, file, file_size, diag);
+    vqz_encoder_free(encoder);
     return status;
 }

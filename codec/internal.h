@@ -30,21 +30,27 @@ struct vqz_context {
    team.h.  Neither may change a result. */
 void vqzi_context_set_tuning(vqz_context *context, uint32_t work_tile, uint64_t grain);
 
-/* Whether a picture is acceptable to the interface and the limits. */
-VQZ_MUST_CHECK vqz_status vqzi_check_picture(const vqz_context *context, const vqz_image *image,
-                                             vqz_diag *diag);
+/* Whether a picture of this size is acceptable to the interface and the limits. */
+VQZ_MUST_CHECK vqz_status vqzi_check_size(const vqz_context *context, uint32_t width,
+                                          uint32_t height, uint32_t channels, vqz_diag *diag);
+/* Whether `count` rows of it, after `done` ones, can be at this address. */
+VQZ_MUST_CHECK vqz_status vqzi_check_rows(const void *rows, size_t stride, size_t row_bytes,
+                                          uint32_t done, uint32_t count, uint32_t height,
+                                          vqz_diag *diag);
 
 /* How a picture of this size runs through one network of a model: padded latent size, and the work
-   tile (shrunk until the network fits the memory limit together with `other` bytes). */
+   tile, shrunk until all fits the memory limit: the network, the rows of pixels that a row of work
+   tiles needs at once, and `other` bytes. */
 typedef struct vqzi_job {
     uint32_t columns, rows; /* of the latent */
     uint32_t work;          /* pixels of a work tile */
     uint32_t tile_rows;     /* latent rows, and columns, of a container tile */
+    uint32_t band;          /* rows of pixels to hold */
     vqzi_net_plan plan;
 } vqzi_job;
 VQZ_MUST_CHECK vqz_status vqzi_job_plan(vqzi_job *job, const vqz_context *context,
                                         const vqz_model *model, const vqzi_prepared_net *net,
-                                        uint32_t width, uint32_t height, uint64_t other,
-                                        vqz_diag *diag);
+                                        uint32_t width, uint32_t height, size_t row_bytes,
+                                        uint64_t other, vqz_diag *diag);
 
 #endif

@@ -198,6 +198,7 @@ void vqzi_net_plan_make(vqzi_net_plan *plan, const vqzi_prepared_net *prepared, 
     max_extents(prepared, width, tile, widths);
     max_extents(prepared, height, tile, heights);
     plan->max_tile_width = (uint32_t)widths[0];
+    plan->max_tile_height = (uint32_t)heights[0];
     for (uint32_t r = 0; r < registers; r++) {
         uint64_t row = (widths[r] + 2 * VQZI_NET_MARGIN) * prepared->channels[r];
         uint64_t need = vqzi_add_sizes(vqzi_mul_sizes(row, heights[r] + 2 * VQZI_NET_MARGIN),

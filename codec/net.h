@@ -57,7 +57,7 @@ typedef struct vqzi_net_plan {
     uint8_t slot[VQZI_MAX_OPS + 1];          /* buffer of a register */
     uint64_t elements[VQZI_MAX_OPS + 1];     /* size of a buffer */
     uint64_t memory;        /* bytes an executor will allocate, UINT64_MAX when beyond counting */
-    uint32_t max_tile_width;                 /* of the input region of a tile */
+    uint32_t max_tile_width, max_tile_height; /* of the input region of a tile */
 } vqzi_net_plan;
 /* Sizes for tiles at multiples of `tile` output positions. */
 void vqzi_net_plan_make(vqzi_net_plan *plan, const vqzi_prepared_net *prepared, uint32_t width,

@@ -194,7 +194,8 @@ VQZ_API VQZ_MUST_CHECK vqz_status vqz_encoder_finish(vqz_encoder *encoder, void 
 VQZ_API void vqz_encoder_free(vqz_encoder *encoder);
 
 /* Decodes a file into bands of rows, with the pixels of vqz_decode.  Context, model and file must outlive
-   the decoder.  Damage may show at any row: a picture is good once its last row has been read. */
+   the decoder.  Damage may show at any row: a picture is good once its last row has been read.  After
+   a failure only vqz_decoder_free is allowed. */
 typedef struct vqz_decoder vqz_decoder;
 VQZ_API VQZ_MUST_CHECK vqz_status vqz_decoder_create(vqz_decoder **decoder, vqz_context *context,
                                                      const vqz_model *model, const void *file,

@@ -1,11 +1,9 @@
 /*
- * container.c - header, chunk list and checksum of a .vqz file, and the compression of metadata
- * (spec/vqz-format.md).  Nothing behind the checksum is looked at before the checksum matches.
+ * container.c - header, chunk list and checksum of a .vqz file (spec/vqz-format.md).  Nothing behind
+ * the checksum is looked at before the checksum matches.
  */
 #include "format/container.h"
-#include "format/frame.h"
 
-#include <stdlib.h>
 #include <string.h>
 
 enum {
@@ -15,9 +13,7 @@ enum {
     FLAG_RESERVED = 0x80,
     MAX_SIDE = 65535,
     CRC_SIZE = 4,
-    CHUNK_SKIPPABLE = 0x80,
-    PACK_LEVEL = 19,
-    PACK_WINDOW_LOG = 23
+    CHUNK_SKIPPABLE = 0x80
 };
 
 static void chunk_write(vqzi_buffer *buffer, uint8_t type, const uint8_t *data, size_t size) {
@@ -141,55 +137,4 @@ vqz_status vqzi_header_read(vqzi_header *header, const void *file, size_t size, 
         return vqzi_fail(diag, status, "the header breaks the format at byte %zu", reader.position);
     *header = result;
     return VQZ_OK;
-}
-
-/* ---- metadata ---- */
-
-vqz_status vqzi_pack(vqzi_buffer *buffer, const void *data, size_t size) {
-    vqz_status status = VQZ_ERROR_MEMORY;
-    size_t bound = ZSTD_compressBound(size), used;
-    uint8_t *frame = ZSTD_isError(bound) ? NULL : malloc(bound);
-    ZSTD_CCtx *zstd = vqzi_frame_compressor(PACK_LEVEL, PACK_WINDOW_LOG);
-    if (frame == NULL || zstd == NULL)
-        goto done;
-    used = ZSTD_compress2(zstd, frame, bound, data, size);
-    if (ZSTD_isError(used))
-        goto done;
-    vqzi_buffer_varint(buffer, size);
-    vqzi_buffer_append(buffer, frame, used);
-    status = vqzi_buffer_status(buffer);
-done:
-    ZSTD_freeCCtx(zstd);
-    free(frame);
-    return status;
-}
-
-vqz_status vqzi_packed_size(const uint8_t *payload, size_t payload_size, uint64_t *size) {
-    vqzi_reader reader = {payload, payload_size, 0};
-    uint64_t value, bound;
-    VQZ_TRY(vqzi_read_varint(&reader, SIZE_MAX, &value));
-    VQZ_TRY(vqzi_frame_check(payload + reader.position, payload_size - reader.position,
-                             PACK_WINDOW_LOG, &bound));
-    /* callers allocate what we say: a few bytes cannot hold more than their blocks can */
-    if (value > bound)
-        return VQZ_ERROR_CORRUPT;
-    *size = value;
-    return VQZ_OK;
-}
-
-vqz_status vqzi_unpack(const uint8_t *payload, size_t payload_size, void *data, size_t size) {
-    vqzi_reader reader = {payload, payload_size, 0};
-    uint64_t raw_size, bound;
-    VQZ_TRY(vqzi_read_varint(&reader, SIZE_MAX, &raw_size));
-    const uint8_t *frame = payload + reader.position;
-    size_t frame_size = payload_size - reader.position;
-    VQZ_TRY(vqzi_frame_check(frame, frame_size, PACK_WINDOW_LOG, &bound));
-    if (raw_size != size)
-        return VQZ_ERROR_CORRUPT;
-    ZSTD_DCtx *zstd = vqzi_frame_decompressor();
-    if (zstd == NULL)
-        return VQZ_ERROR_MEMORY;
-    size_t used = ZSTD_decompressDCtx(zstd, data, size, frame, frame_size);
-    ZSTD_freeDCtx(zstd);
-    return used == size ? VQZ_OK : VQZ_ERROR_CORRUPT;
 }

@@ -87,12 +87,28 @@ void vqzi_trailer_write(vqzi_buffer *buffer);
 VQZ_MUST_CHECK vqz_status vqzi_header_read(vqzi_header *header, const void *file, size_t size,
                                            vqz_diag *diag);
 
-/* zstd for metadata: payload = varint of the raw size, then a zstd frame without magic. */
-VQZ_MUST_CHECK vqz_status vqzi_pack(vqzi_buffer *buffer, const void *data, size_t size);
+/* Packed metadata: a varint of the raw size, then a zstd frame without magic.  All append to, or read
+   from, a chunk's payload; both can be taken in pieces of any size, which add up to `size`. */
+VQZ_MUST_CHECK vqz_status vqzi_pack(vqzi_buffer *payload, const void *data, size_t size);
 VQZ_MUST_CHECK vqz_status vqzi_packed_size(const uint8_t *payload, size_t payload_size,
                                            uint64_t *size);
 VQZ_MUST_CHECK vqz_status vqzi_unpack(const uint8_t *payload, size_t payload_size, void *data,
                                       size_t size);
+
+typedef struct vqzi_packer vqzi_packer;
+VQZ_MUST_CHECK vqz_status vqzi_packer_create(vqzi_packer **packer, vqzi_buffer *payload,
+                                             uint64_t size);
+VQZ_MUST_CHECK vqz_status vqzi_packer_write(vqzi_packer *packer, const void *data, size_t size);
+VQZ_MUST_CHECK vqz_status vqzi_packer_finish(vqzi_packer *packer);
+void vqzi_packer_free(vqzi_packer *packer);
+
+typedef struct vqzi_unpacker vqzi_unpacker;
+VQZ_MUST_CHECK vqz_status vqzi_unpacker_create(vqzi_unpacker **unpacker, const uint8_t *payload,
+                                               size_t payload_size, uint64_t size);
+VQZ_MUST_CHECK vqz_status vqzi_unpacker_read(vqzi_unpacker *unpacker, void *dst, size_t size);
+/* Whether nothing is left. */
+VQZ_MUST_CHECK vqz_status vqzi_unpacker_finish(vqzi_unpacker *unpacker);
+void vqzi_unpacker_free(vqzi_unpacker *unpacker);
 
 /* Coder of the streams at one level of a model; owns zstd contexts and digested dictionaries (made on
    first use).  One per thread. */
