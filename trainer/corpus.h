@@ -54,6 +54,10 @@ typedef struct crop_options {
    gets its own generator seeded from it, so the work is split over threads. */
 void corpus_crops(const corpus *c, random_state *random, const crop_options *options, int count,
                   int threads, uint8_t *pixels);
+/* The same for crops first, first + step, ... of the endless sequence that `draw` stands for, so that
+   several calls, or several processes, can share one. */
+void corpus_crops_of(const corpus *c, uint64_t draw, int first, int step,
+                     const crop_options *options, int count, int threads, uint8_t *pixels);
 
 /* Held-out pictures, whole: index < holdout_pictures.  Borrowed. */
 const vqz_image *corpus_holdout(const corpus *c, size_t index);

@@ -207,22 +207,26 @@ static void shrink_window(const window *w, uint8_t *dst) {
     }
 }
 
-void corpus_crops(const corpus *c, random_state *random, const crop_options *options, int count,
-                  int threads, uint8_t *pixels) {
+void corpus_crops_of(const corpus *c, uint64_t draw, int first, int step,
+                     const crop_options *options, int count, int threads, uint8_t *pixels) {
     assert(options->size > 0 && options->size <= 65535 && count >= 0);
     size_t crop_pixels = (size_t)options->size * (size_t)options->size;
     size_t crop_bytes = crop_pixels * (size_t)c->stats.channels;
     int team = crop_pixels * (size_t)count < PARALLEL_PIXELS || threads < 1 ? 1 : threads;
-    /* One draw from the caller's generator a batch; crop i takes its own from (draw, i). */
-    uint64_t seed = random_next(random);
 #pragma omp parallel for schedule(dynamic, 1) num_threads(team)
     for (int i = 0; i < count; i++) {
         random_state own;
-        random_seed(&own, seed + (uint64_t)i * 0xD1342543DE82EF95u);
+        random_seed(&own, draw + (uint64_t)(first + i * step) * 0xD1342543DE82EF95u);
         window w = choose_window(c, &own, options);
         if (w.side == w.size)
             copy_window(&w, pixels + (size_t)i * crop_bytes);
         else
             shrink_window(&w, pixels + (size_t)i * crop_bytes);
     }
+}
+
+/* One draw from the caller's generator a batch; crop i takes its own from (draw, i). */
+void corpus_crops(const corpus *c, random_state *random, const crop_options *options, int count,
+                  int threads, uint8_t *pixels) {
+    corpus_crops_of(c, random_next(random), 0, 1, options, count, threads, pixels);
 }

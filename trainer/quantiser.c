@@ -40,6 +40,13 @@ vqz_status quantiser_create(quantiser **out, const model_spec *spec, backend *b,
     }
     q->parameter_count = parameters;
     q->state_count = state;
+    q->statistics_count = L;
+    for (int sums = 0; sums < 2; sums++)
+        for (int p = 0; p < spec->plane_count; p++) {
+            const plane_spec *s = &spec->planes[p];
+            (sums ? q->batch_sum_offset : q->batch_count_offset)[p] = q->statistics_count;
+            q->statistics_count += L * (size_t)s->codes * (size_t)(sums ? s->dims : 1);
+        }
     q->state = calloc(state, sizeof *q->state);
     q->residuals = malloc(max_positions * (size_t)q->residual_width * sizeof *q->residuals);
     q->noisy = malloc(max_positions * D * sizeof *q->noisy);
@@ -166,87 +173,97 @@ void quantiser_init(quantiser *q, const float *lambdas, const float *deviations,
     }
 }
 
-/* One plane and level: usage and batch statistics of the codes chosen. */
-static void update_plane(quantiser *q, int plane, const uint16_t *indices, size_t positions,
-                         size_t per_sample, const int *levels, bool ema, float *work) {
-    const plane_spec *s = &q->spec->planes[plane];
-    int K = s->codes, d = s->dims;
-    for (int level = 0; level < q->spec->levels; level++) {
-        float *count = work, *sum = work + K;
-        memset(work, 0, (size_t)K * (size_t)(d + 1) * sizeof *work);
-        size_t seen = 0;
-        for (size_t sample = 0; sample * per_sample < positions; sample++) {
-            if (levels[sample] != level)
-                continue;
-            for (size_t n = sample * per_sample; n < (sample + 1) * per_sample; n++) {
-                int k = indices[n];
-                const float *r = q->residuals + n * (size_t)q->residual_width +
-                                 q->residual_offset[plane];
-                count[k] += 1;
-                for (int c = 0; c < d; c++)
-                    sum[k * d + c] += r[c];
-            }
-            seen += per_sample;
-        }
-        if (seen == 0)
-            continue;
-        float *usage = plane_state(q, q->usage_offset, plane, level, 1);
-        float *counts = plane_state(q, q->count_offset, plane, level, 1);
-        float *sums = plane_state(q, q->sum_offset, plane, level, d);
-        float *book = quantiser_book_mutable(q, plane, level);
-        const float *steps = quantiser_steps_log(q, level);
-        /* Per-batch counts are normalised to K, so that the number of samples of a level in a batch
-           does not matter. */
-        float scale = (float)K / (float)seen, total = 0;
-        for (int k = 0; k < K; k++) {
-            usage[k] += count[k];
-            counts[k] = EMA_DECAY * counts[k] + (1 - EMA_DECAY) * count[k] * scale;
-            total += counts[k];
-            for (int c = 0; c < d; c++)
-                sums[k * d + c] = EMA_DECAY * sums[k * d + c] +
-                                  (1 - EMA_DECAY) * sum[k * d + c] * scale / expf(steps[s->channels[c]]);
-        }
-        if (ema && !s->uniform)
-            for (int k = 0; k < K; k++) {
-                /* The start-up factor 1 - decay^t is common to sums and counts and cancels in their
-                   ratio, but for the smoothing term, which it would otherwise outweigh at first. */
-                float debias = 1 - powf(EMA_DECAY, q->state[level] + 1);
-                float n = counts[k] / debias, N = total / debias;
-                float smoothed = (n + LAPLACE) / (N + (float)K * LAPLACE) * N;
-                if (n < 1e-4f)
-                    continue; /* nothing known: the entry stays where it is */
-                for (int c = 0; c < d; c++)
-                    book[k * d + c] = sums[k * d + c] / debias / smoothed;
-            }
-        refresh_bits(q, plane, level);
-    }
+/* ---- codebook upkeep ---- */
+
+size_t quantiser_statistics_count(const quantiser *q) {
+    return q->statistics_count;
 }
 
-void quantiser_update(quantiser *q, const uint16_t *indices, size_t positions, size_t per_sample,
-                      const int *levels, bool ema) {
-    /* Planes are independent: one thread each gives the same sums for any number of threads.  The
-       distance tables are free between assignments and serve as work memory. */
+static size_t batch_counts(const quantiser *q, int plane, int level) {
+    return q->batch_count_offset[plane] + (size_t)(level * q->spec->planes[plane].codes);
+}
+
+static size_t batch_sums(const quantiser *q, int plane, int level) {
+    const plane_spec *s = &q->spec->planes[plane];
+    return q->batch_sum_offset[plane] + (size_t)(level * s->codes * s->dims);
+}
+
+static const float *residual_of(const quantiser *q, int plane, size_t position) {
+    return q->residuals + position * (size_t)q->residual_width + q->residual_offset[plane];
+}
+
+void quantiser_gather(const quantiser *q, const uint16_t *indices, size_t positions,
+                      size_t per_sample, const int *levels, float *statistics) {
+    memset(statistics, 0, q->statistics_count * sizeof *statistics);
+    for (size_t i = 0; i * per_sample < positions; i++)
+        statistics[levels[i]] += (float)per_sample;
+    /* Planes are independent: one thread each gives the same sums for any number of threads. */
 #pragma omp parallel for schedule(dynamic, 1)
     for (int p = 0; p < q->spec->plane_count; p++) {
-        const plane_spec *s = &q->spec->planes[p];
-        size_t need = (size_t)s->codes * (size_t)(s->dims + 1);
-        float *work = malloc(need * sizeof *work);
-        if (work) /* without memory the codebook just rests for a step */
-            update_plane(q, p, indices + (size_t)p * positions, positions, per_sample, levels, ema,
-                         work);
-        free(work);
+        int d = q->spec->planes[p].dims;
+        for (size_t n = 0; n < positions; n++) {
+            int level = levels[n / per_sample], k = indices[(size_t)p * positions + n];
+            const float *r = residual_of(q, p, n);
+            float *sum = statistics + batch_sums(q, p, level) + k * d;
+            statistics[batch_counts(q, p, level) + (size_t)k] += 1;
+            for (int c = 0; c < d; c++)
+                sum[c] += r[c];
+        }
     }
-    for (int level = 0; level < q->spec->levels; level++)
-        for (size_t sample = 0; sample * per_sample < positions; sample++)
-            if (levels[sample] == level) {
-                q->state[level] += 1; /* steps that the level has seen */
-                break;
-            }
 }
 
-size_t quantiser_restart_dead(quantiser *q, size_t positions, size_t per_sample, const int *levels,
-                              const float *lambdas, uint64_t threshold, random_state *random) {
-    size_t restarted = 0, samples = positions / per_sample;
+static void update_book(quantiser *q, int plane, int level, const float *statistics, bool ema) {
+    const plane_spec *s = &q->spec->planes[plane];
+    int K = s->codes, d = s->dims;
+    const float *count = statistics + batch_counts(q, plane, level);
+    const float *sum = statistics + batch_sums(q, plane, level);
+    float *usage = plane_state(q, q->usage_offset, plane, level, 1);
+    float *counts = plane_state(q, q->count_offset, plane, level, 1);
+    float *sums = plane_state(q, q->sum_offset, plane, level, d);
+    float *book = quantiser_book_mutable(q, plane, level);
+    const float *steps = quantiser_steps_log(q, level);
+    /* Per-batch counts are normalised to K, so that the number of samples of a level in a batch does
+       not matter. */
+    float scale = (float)K / statistics[level], total = 0;
+    for (int k = 0; k < K; k++) {
+        usage[k] += count[k];
+        counts[k] = EMA_DECAY * counts[k] + (1 - EMA_DECAY) * count[k] * scale;
+        total += counts[k];
+        for (int c = 0; c < d; c++)
+            sums[k * d + c] =
+                EMA_DECAY * sums[k * d + c] +
+                (1 - EMA_DECAY) * sum[k * d + c] * scale / expf(steps[s->channels[c]]);
+    }
+    if (ema && !s->uniform)
+        for (int k = 0; k < K; k++) {
+            /* The start-up factor 1 - decay^t is common to sums and counts and cancels in their
+               ratio, but for the smoothing term, which it would otherwise outweigh at first. */
+            float debias = 1 - powf(EMA_DECAY, q->state[level] + 1);
+            float n = counts[k] / debias, N = total / debias;
+            float smoothed = (n + LAPLACE) / (N + (float)K * LAPLACE) * N;
+            if (n < 1e-4f)
+                continue; /* nothing known: the entry stays where it is */
+            for (int c = 0; c < d; c++)
+                book[k * d + c] = sums[k * d + c] / debias / smoothed;
+        }
+    refresh_bits(q, plane, level);
+}
+
+void quantiser_update(quantiser *q, const float *statistics, bool ema) {
+#pragma omp parallel for schedule(dynamic, 1)
+    for (int p = 0; p < q->spec->plane_count; p++)
+        for (int level = 0; level < q->spec->levels; level++)
+            if (statistics[level] > 0)
+                update_book(q, p, level, statistics, ema);
+    for (int level = 0; level < q->spec->levels; level++)
+        q->state[level] += statistics[level] > 0; /* steps that the level has seen */
+}
+
+size_t quantiser_find_dead(quantiser *q, size_t samples, size_t per_sample, const int *levels,
+                           size_t first, size_t step, const float *lambdas, uint64_t threshold,
+                           random_state *random, float *statistics) {
+    size_t found = 0;
+    memset(statistics, 0, q->statistics_count * sizeof *statistics);
     for (int p = 0; p < q->spec->plane_count; p++) {
         const plane_spec *s = &q->spec->planes[p];
         for (int level = 0; level < q->spec->levels; level++) {
@@ -259,10 +276,6 @@ size_t quantiser_restart_dead(quantiser *q, size_t positions, size_t per_sample,
                 }
             if (candidates == 0)
                 continue; /* not in this batch: it keeps counting until it is */
-            float *counts = plane_state(q, q->count_offset, p, level, 1);
-            float *sums = plane_state(q, q->sum_offset, p, level, s->dims);
-            float *book = quantiser_book_mutable(q, p, level);
-            const float *steps = quantiser_steps_log(q, level);
             /* Under a rate constraint most unused codes are unused because they do not pay: offer
                a few alternatives at a time rather than upset the code lengths of the others. */
             int allowed = s->uniform ? 0 : lambdas[level] > 0 ? s->codes / 32 : s->codes;
@@ -276,21 +289,43 @@ size_t quantiser_restart_dead(quantiser *q, size_t positions, size_t per_sample,
                         sample = i;
                         break;
                     }
-                size_t n = sample * per_sample + random_below(random, (uint32_t)per_sample);
-                const float *r =
-                    q->residuals + n * (size_t)q->residual_width + q->residual_offset[p];
-                counts[k] = 0.3f; /* counts average 1: a modest start, so that it can win or fade */
-                for (int c = 0; c < s->dims; c++) {
-                    book[k * s->dims + c] = r[c] / expf(steps[s->channels[c]]);
-                    sums[k * s->dims + c] = counts[k] * book[k * s->dims + c];
-                }
-                restarted++;
+                size_t position = random_below(random, (uint32_t)per_sample);
+                statistics[batch_counts(q, p, level) + (size_t)k] = 1;
+                if (sample % step == first)
+                    memcpy(statistics + batch_sums(q, p, level) + k * s->dims,
+                           residual_of(q, p, sample / step * per_sample + position),
+                           (size_t)s->dims * sizeof *statistics);
+                found++;
             }
             memset(usage, 0, (size_t)s->codes * sizeof *usage);
+        }
+    }
+    return found;
+}
+
+void quantiser_restart(quantiser *q, const float *statistics) {
+    for (int p = 0; p < q->spec->plane_count; p++) {
+        const plane_spec *s = &q->spec->planes[p];
+        for (int level = 0; level < q->spec->levels; level++) {
+            const float *found = statistics + batch_counts(q, p, level);
+            const float *vectors = statistics + batch_sums(q, p, level);
+            float *counts = plane_state(q, q->count_offset, p, level, 1);
+            float *sums = plane_state(q, q->sum_offset, p, level, s->dims);
+            float *book = quantiser_book_mutable(q, p, level);
+            const float *steps = quantiser_steps_log(q, level);
+            for (int k = 0; k < s->codes; k++) {
+                if (found[k] == 0)
+                    continue;
+                counts[k] = 0.3f; /* counts average 1: a modest start, so that it can win or fade */
+                for (int c = 0; c < s->dims; c++) {
+                    int i = k * s->dims + c;
+                    book[i] = vectors[i] / expf(steps[s->channels[c]]);
+                    sums[i] = counts[k] * book[i];
+                }
+            }
             refresh_bits(q, p, level);
         }
     }
-    return restarted;
 }
 
 /* ---- initialisation from data ---- */
@@ -367,7 +402,8 @@ vqz_status quantiser_init_books(quantiser *q, const float *latent, size_t positi
     assert(positions <= q->max_positions);
     uint16_t *indices = malloc(positions * (size_t)spec->plane_count * sizeof *indices);
     float *quantised = malloc(positions * (size_t)spec->latent_channels * sizeof *quantised);
-    vqz_status status = indices && quantised ? VQZ_OK : VQZ_ERROR_MEMORY;
+    float *statistics = malloc(q->statistics_count * sizeof *statistics);
+    vqz_status status = indices && quantised && statistics ? VQZ_OK : VQZ_ERROR_MEMORY;
     for (int p = 0; p < spec->plane_count && status == VQZ_OK; p++)
         if (!spec->planes[p].uniform)
             status = init_book(q, p, level, latent, positions, random);
@@ -387,8 +423,10 @@ vqz_status quantiser_init_books(quantiser *q, const float *latent, size_t positi
             for (int k = 0; k < s->codes * s->dims; k++)
                 sums[k] *= 0.001f;
         }
-        if (status == VQZ_OK)
-            quantiser_update(q, indices, positions, positions, &level, true);
+        if (status == VQZ_OK) {
+            quantiser_gather(q, indices, positions, positions, &level, statistics);
+            quantiser_update(q, statistics, true);
+        }
     }
     for (int p = 0; p < spec->plane_count; p++) {
         /* Counts to an average of 1 again, the scale of quantiser_update. */
@@ -405,6 +443,7 @@ vqz_status quantiser_init_books(quantiser *q, const float *latent, size_t positi
     }
     free(indices);
     free(quantised);
+    free(statistics);
     return status;
 }
 

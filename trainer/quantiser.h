@@ -45,9 +45,10 @@ void quantiser_state(const quantiser *q, void **state, size_t *size);
 
 /* latent, quantised: (positions, D), position n belongs to level levels[n / per_sample].
    quantised = step * round(latent / step).  Returns the bits of all positions under the logistic
-   models at latent / step + uniform noise, and prepares quantiser_rate_backward. */
+   models at latent / step + uniform noise, and prepares quantiser_rate_backward.  The noise of a
+   sample depends on its seed alone: noise_seeds (positions / per_sample). */
 double quantiser_scalar_forward(quantiser *q, const float *latent, size_t positions,
-                                size_t per_sample, const int *levels, random_state *random,
+                                size_t per_sample, const int *levels, const uint64_t *noise_seeds,
                                 float *quantised);
 
 /* ---- hard phase ---- */
@@ -83,16 +84,27 @@ void quantiser_codebook_backward(const quantiser *q, const uint16_t *indices, si
                                  size_t per_sample, const int *levels, const float *weights,
                                  float *grad_parameters);
 
-/* ---- codebook upkeep: called after a step that was accepted ---- */
+/* ---- codebook upkeep ---- */
 
-/* Counts usage, and with ema moves the codebooks; refreshes bits. */
-void quantiser_update(quantiser *q, const uint16_t *indices, size_t positions, size_t per_sample,
-                      const int *levels, bool ema);
-/* Replaces codes that were used less than `threshold` times since the last call by residuals of
-   random positions of the last assignment; returns how many.  EMA sums and counts restart too.
-   Where a level has a lambda, only a few codes a call. */
-size_t quantiser_restart_dead(quantiser *q, size_t positions, size_t per_sample, const int *levels,
-                              const float *lambdas, uint64_t threshold, random_state *random);
+/* What codebooks learn from, apart from how it was gathered, so that the statistics of several
+   processes can be added up: positions seen (L), then of all planes the counts of the codes chosen
+   (L, K), then of all planes the sums of the residuals they stood for (L, K, d). */
+size_t quantiser_statistics_count(const quantiser *q);
+/* Those of the last assignment. */
+void quantiser_gather(const quantiser *q, const uint16_t *indices, size_t positions,
+                      size_t per_sample, const int *levels, float *statistics);
+/* After a step that was accepted: counts usage, and with ema moves the codebooks; refreshes bits. */
+void quantiser_update(quantiser *q, const float *statistics, bool ema);
+/* Finds codes that were used less than `threshold` times since the last call (where a level has a
+   lambda, only a few of them), chooses random positions of the last assignment to replace them by,
+   and forgets usage; returns how many.  levels (samples) are those of the whole batch, of which this
+   process has samples first, first + step, ...  Each code found gets a count in the statistics, and
+   where the position chosen is here, its residual as the sum. */
+size_t quantiser_find_dead(quantiser *q, size_t samples, size_t per_sample, const int *levels,
+                           size_t first, size_t step, const float *lambdas, uint64_t threshold,
+                           random_state *random, float *statistics);
+/* Restarts the codes with a count, their moving averages included. */
+void quantiser_restart(quantiser *q, const float *statistics);
 /* Codebooks from the latents of one level: the most frequent integer vectors, then random ones, then
    Lloyd iterations with the level's lambda.  Uniform books are left alone. */
 VQZ_MUST_CHECK vqz_status quantiser_init_books(quantiser *q, const float *latent, size_t positions,

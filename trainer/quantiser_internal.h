@@ -21,6 +21,8 @@ struct quantiser {
     size_t state_count;
     size_t count_offset[VQZI_MAX_PLANES], sum_offset[VQZI_MAX_PLANES],
         bits_offset[VQZI_MAX_PLANES], usage_offset[VQZI_MAX_PLANES];
+    /* statistics, as quantiser.h lays them out */
+    size_t statistics_count, batch_count_offset[VQZI_MAX_PLANES], batch_sum_offset[VQZI_MAX_PLANES];
     /* work */
     float *residuals; /* (positions, residual_width): what each plane saw in the last assignment */
     int residual_offset[VQZI_MAX_PLANES], residual_width, max_codes;

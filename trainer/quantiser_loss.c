@@ -55,16 +55,20 @@ static double rate_of(const quantiser *q, size_t positions, size_t per_sample, c
 }
 
 double quantiser_scalar_forward(quantiser *q, const float *latent, size_t positions,
-                                size_t per_sample, const int *levels, random_state *random,
+                                size_t per_sample, const int *levels, const uint64_t *noise_seeds,
                                 float *quantised) {
     size_t D = (size_t)q->spec->latent_channels;
-    for (size_t n = 0; n < positions; n++) {
-        const float *steps = quantiser_steps_log(q, levels[n / per_sample]);
-        for (size_t c = 0; c < D; c++) {
-            float step = expf(steps[c]), y = latent[n * D + c] / step;
-            quantised[n * D + c] = step * roundf(y);
-            q->noisy[n * D + c] = y + random_uniform(random) - 0.5f;
-        }
+#pragma omp parallel for schedule(static)
+    for (size_t i = 0; i < positions / per_sample; i++) {
+        const float *steps = quantiser_steps_log(q, levels[i]);
+        random_state random;
+        random_seed(&random, noise_seeds[i]);
+        for (size_t n = i * per_sample; n < (i + 1) * per_sample; n++)
+            for (size_t c = 0; c < D; c++) {
+                float step = expf(steps[c]), y = latent[n * D + c] / step;
+                quantised[n * D + c] = step * roundf(y);
+                q->noisy[n * D + c] = y + random_uniform(&random) - 0.5f;
+            }
     }
     return rate_of(q, positions, per_sample, levels);
 }

@@ -143,6 +143,7 @@ static vqz_status allocate(trainer *t, vqz_diag *diag) {
         t->epoch_count_size += (size_t)t->spec.levels * (size_t)t->spec.planes[p].codes;
     t->parameters = calloc(t->parameter_count, sizeof(float));
     t->gradients = calloc(t->parameter_count, sizeof(float));
+    t->statistics = malloc(quantiser_statistics_count(t->quantiser) * sizeof(float));
     t->pixels = malloc(t->values);
     t->input = malloc(t->values * sizeof(float));
     t->output = malloc(t->values * sizeof(float));
@@ -155,7 +156,7 @@ static vqz_status allocate(trainer *t, vqz_diag *diag) {
     t->levels = calloc((size_t)t->batch, sizeof(int));
     t->weights = malloc((size_t)t->batch * sizeof(float));
     t->epoch_counts = calloc(t->epoch_count_size, sizeof *t->epoch_counts);
-    if (!t->parameters || !t->gradients || !t->pixels || !t->input || !t->output ||
+    if (!t->parameters || !t->gradients || !t->statistics || !t->pixels || !t->input || !t->output ||
         !t->grad_output || !t->latent || !t->quantised || !t->grad_latent || !t->grad_quantised ||
         !t->indices || !t->levels || !t->weights || !t->epoch_counts)
         return vqzi_fail(diag, VQZ_ERROR_MEMORY,
@@ -247,7 +248,7 @@ static void trainer_clear(trainer *t) {
     void *buffers[] = {t->parameters, t->gradients,   t->pixels,         t->input,   t->output,
                        t->grad_output, t->latent,     t->quantised,      t->grad_latent,
                        t->grad_quantised, t->indices, t->levels,         t->weights,
-                       t->epoch_counts};
+                       t->epoch_counts, t->statistics};
     for (size_t i = 0; i < sizeof buffers / sizeof *buffers; i++)
         free(buffers[i]);
 }
@@ -332,6 +333,7 @@ static vqz_status train_step(trainer *t, loss_parts *parts, bool *accepted) {
     const train_settings *s = &t->settings;
     int batch = t->batch, D = t->spec.latent_channels;
     double per = (double)t->values / batch, errors[1024], sample_weights[1024];
+    uint64_t noise_seeds[1024];
     float *quantiser_gradients = t->gradients + t->quantiser_offset;
     *parts = (loss_parts){0};
 
@@ -345,8 +347,10 @@ static vqz_status train_step(trainer *t, loss_parts *parts, bool *accepted) {
     VQZ_TRY(network_forward(t->analysis, t->parameters, t->input, t->levels, t->latent));
     bool rate = s->lambdas[0] > 0;
     if (!t->run.hard) {
+        for (int i = 0; i < batch; i++)
+            noise_seeds[i] = random_next(&t->run.random);
         rate_bits = quantiser_scalar_forward(t->quantiser, t->latent, t->positions, t->per_sample,
-                                             t->levels, &t->run.random, t->quantised);
+                                             t->levels, noise_seeds, t->quantised);
     } else {
         VQZ_TRY(quantiser_assign(t->quantiser, t->latent, t->positions, t->per_sample, t->levels,
                                  s->lambdas, t->indices, t->quantised));
@@ -392,11 +396,21 @@ static vqz_status train_step(trainer *t, loss_parts *parts, bool *accepted) {
                                learning_rate_at(t), &parts->norm);
     if (!*accepted)
         return VQZ_OK;
-    if (t->run.hard)
-        quantiser_update(t->quantiser, t->indices, t->positions, t->per_sample, t->levels, s->ema);
+    if (t->run.hard) {
+        quantiser_gather(t->quantiser, t->indices, t->positions, t->per_sample, t->levels,
+                         t->statistics);
+        quantiser_update(t->quantiser, t->statistics, s->ema);
+    }
     for (int i = 0; i < batch; i++)
         t->run.level_error[t->levels[i]] += 0.02 * (errors[i] - t->run.level_error[t->levels[i]]);
     return VQZ_OK;
+}
+
+static void restart_dead_codes(trainer *t) {
+    t->run.restarted += quantiser_find_dead(t->quantiser, (size_t)t->batch, t->per_sample,
+                                            t->levels, 0, 1, t->settings.lambdas, DEAD_USES,
+                                            &t->run.random, t->statistics);
+    quantiser_restart(t->quantiser, t->statistics);
 }
 
 /* Counts codes until the crops have covered the corpus once, then reports and starts anew. */
@@ -434,9 +448,7 @@ static vqz_status train_loop(trainer *t, progress *report, const char *checkpoin
         if (t->run.hard) {
             follow_epoch(t);
             if (t->run.step % RESTART_STEPS == 0 && progress_of(t) < 0.8)
-                t->run.restarted += quantiser_restart_dead(t->quantiser, t->positions, t->per_sample,
-                                                           t->levels, t->settings.lambdas, DEAD_USES,
-                                                           &t->run.random);
+                restart_dead_codes(t);
         }
         double time = now();
         t->run.seconds += time - last;

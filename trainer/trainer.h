@@ -45,6 +45,7 @@ typedef struct trainer {
 
     /* Flat parameters: analysis, synthesis, quantiser. */
     float *parameters, *gradients;
+    float *statistics; /* of a step's codes, for the codebooks */
     size_t parameter_count, synthesis_offset, quantiser_offset;
 
     /* One batch. */

@@ -88,10 +88,28 @@ static void assign(fixture *f) {
                      VQZ_OK);
 }
 
+static void update(fixture *f) {
+    float *statistics = malloc(quantiser_statistics_count(f->q) * sizeof *statistics);
+    assert_non_null(statistics);
+    quantiser_gather(f->q, f->indices, N, PER_SAMPLE, f->levels, statistics);
+    quantiser_update(f->q, statistics, true);
+    free(statistics);
+}
+
+static size_t restart(fixture *f, const float *lambdas, uint64_t threshold) {
+    float *statistics = malloc(quantiser_statistics_count(f->q) * sizeof *statistics);
+    assert_non_null(statistics);
+    size_t found = quantiser_find_dead(f->q, SAMPLES, PER_SAMPLE, f->levels, 0, 1, lambdas,
+                                       threshold, &f->random, statistics);
+    quantiser_restart(f->q, statistics);
+    free(statistics);
+    return found;
+}
+
 static void test_assignment_minimises_cost(void **state) {
     fixture *f = *state;
     assign(f);
-    quantiser_update(f->q, f->indices, N, PER_SAMPLE, f->levels, true); /* unequal code lengths */
+    update(f); /* unequal code lengths */
     assign(f);
     for (int n = 0; n < N; n++) {
         double sum[D] = {0};
@@ -124,16 +142,15 @@ static void test_assignment_minimises_cost(void **state) {
 }
 
 static const float WEIGHTS[SAMPLES] = {0.5f, 1.0f, 2.0f, 0.25f};
+static const uint64_t NOISE_SEEDS[SAMPLES] = {99, 7, 1, 1234567};
 
 /* Weighted bits of the scalar phase as a function of latents and parameters; noise replayed. */
 static double weighted_scalar_bits(fixture *f) {
     double total = 0;
-    random_state noise;
-    random_seed(&noise, 99);
     for (int i = 0; i < SAMPLES; i++)
         total += WEIGHTS[i] * quantiser_scalar_forward(f->q, f->latent + i * PER_SAMPLE * D,
                                                        PER_SAMPLE, PER_SAMPLE, &f->levels[i],
-                                                       &noise, f->quantised);
+                                                       &NOISE_SEEDS[i], f->quantised);
     return total;
 }
 
@@ -155,9 +172,7 @@ static void assert_close(double analytic, double numeric) {
 
 static void test_rate_gradients(void **state) {
     fixture *f = *state;
-    random_state noise;
-    random_seed(&noise, 99);
-    quantiser_scalar_forward(f->q, f->latent, N, PER_SAMPLE, f->levels, &noise, f->quantised);
+    quantiser_scalar_forward(f->q, f->latent, N, PER_SAMPLE, f->levels, NOISE_SEEDS, f->quantised);
     float *zero = calloc(N * D, sizeof *zero); /* no distortion: the steps' rate gradient alone */
     quantiser_rate_backward(f->q, f->latent, N, PER_SAMPLE, f->levels, WEIGHTS, zero, f->grad,
                             f->gradients);
@@ -200,9 +215,7 @@ static void test_step_gradient_of_distortion(void **state) {
        rate is silent and only this is left. */
     fixture *f = *state;
     float silent[SAMPLES] = {0};
-    random_state noise;
-    random_seed(&noise, 99);
-    quantiser_scalar_forward(f->q, f->latent, N, PER_SAMPLE, f->levels, &noise, f->quantised);
+    quantiser_scalar_forward(f->q, f->latent, N, PER_SAMPLE, f->levels, NOISE_SEEDS, f->quantised);
     float *out = calloc(N * D, sizeof *out);
     for (int i = 0; i < N * D; i++)
         out[i] = random_normal(&f->random);
@@ -284,7 +297,7 @@ static void test_moving_averages(void **state) {
     fixture *f = *state;
     /* From zero sums, debiased, a first update puts each used code at the mean of its vectors. */
     assign(f);
-    quantiser_update(f->q, f->indices, N, PER_SAMPLE, f->levels, true);
+    update(f);
     for (int level = 0; level < LEVELS; level++)
         for (int k = 0; k < 40; k++) {
             double mean[16] = {0};
@@ -308,6 +321,60 @@ static void test_moving_averages(void **state) {
     assert_true(total > 0.9 && total < 1.1); /* code lengths are those of a distribution */
 }
 
+/* Two processes with every other sample: their statistics add up to those of the whole batch, and the
+   codes they restart are the same. */
+static void test_statistics_of_parts_add_up(void **state) {
+    fixture *f = *state;
+    enum { HALF = SAMPLES / 2 };
+    size_t count = quantiser_statistics_count(f->q);
+    float *whole = malloc(count * sizeof *whole), *found = malloc(count * sizeof *found);
+    float *part = malloc(count * sizeof *part);
+    float *gathered = calloc(count, sizeof *gathered), *chosen = calloc(count, sizeof *chosen);
+    assert_true(whole && found && part && gathered && chosen);
+    const float plain[LEVELS] = {0, 0};
+    random_state random = f->random;
+    assign(f);
+    quantiser_gather(f->q, f->indices, N, PER_SAMPLE, f->levels, whole);
+    assert_true(quantiser_find_dead(f->q, SAMPLES, PER_SAMPLE, f->levels, 0, 1, plain, 1, &random,
+                                    found) > 0);
+    for (int rank = 0; rank < 2; rank++) {
+        static float latent[HALF * PER_SAMPLE * D], quantised[HALF * PER_SAMPLE * D];
+        static uint16_t indices[VQZI_MAX_PLANES * HALF * PER_SAMPLE];
+        int levels[HALF];
+        for (int i = 0; i < HALF; i++) {
+            levels[i] = f->levels[rank + 2 * i];
+            memcpy(latent + i * PER_SAMPLE * D, f->latent + (rank + 2 * i) * PER_SAMPLE * D,
+                   PER_SAMPLE * D * sizeof *latent);
+        }
+        assert_int_equal(quantiser_assign(f->q, latent, HALF * PER_SAMPLE, PER_SAMPLE, levels,
+                                          f->lambdas, indices, quantised),
+                         VQZ_OK);
+        quantiser_gather(f->q, indices, HALF * PER_SAMPLE, PER_SAMPLE, levels, part);
+        for (size_t i = 0; i < count; i++)
+            gathered[i] += part[i];
+        random = f->random;
+        quantiser_find_dead(f->q, SAMPLES, PER_SAMPLE, f->levels, (size_t)rank, 2, plain, 1,
+                            &random, part);
+        for (size_t i = 0; i < count; i++)
+            chosen[i] += part[i];
+    }
+    size_t codes = 0;
+    for (int p = 0; p < f->spec.plane_count; p++)
+        codes += (size_t)(LEVELS * f->spec.planes[p].codes);
+    for (size_t i = 0; i < count; i++) {
+        assert_true(fabsf(gathered[i] - whole[i]) <= 1e-4f * (1 + fabsf(whole[i])));
+        if (i < LEVELS + codes) /* both found the code */
+            assert_true(chosen[i] == 2 * found[i]);
+        else /* and one had the position */
+            assert_true(chosen[i] == found[i]);
+    }
+    free(whole);
+    free(found);
+    free(part);
+    free(gathered);
+    free(chosen);
+}
+
 static void test_dead_codes_restart_at_data(void **state) {
     fixture *f = *state;
     const float plain[LEVELS] = {0, 0};
@@ -315,11 +382,10 @@ static void test_dead_codes_restart_at_data(void **state) {
     for (int c = 0; c < 16; c++)
         book[5 * 16 + c] = 1e6f; /* out of reach */
     assign(f);
-    quantiser_update(f->q, f->indices, N, PER_SAMPLE, f->levels, true);
-    assert_true(quantiser_restart_dead(f->q, N, PER_SAMPLE, f->levels, plain, 1, &f->random) > 0);
+    update(f);
+    assert_true(restart(f, plain, 1) > 0);
     assert_true(fabsf(book[5 * 16]) < 100);
-    size_t limited = quantiser_restart_dead(f->q, N, PER_SAMPLE, f->levels, f->lambdas, 1000,
-                                            &f->random);
+    size_t limited = restart(f, f->lambdas, 1000);
     assert_true(limited <= LEVELS * (40 / 32 + 70 / 32 + 9 / 32)); /* a few a call under a rate */
 }
 
@@ -357,6 +423,7 @@ int main(void) {
         TEST(test_codebook_gradient),
         TEST(test_moving_averages),
         TEST(test_dead_codes_restart_at_data),
+        TEST(test_statistics_of_parts_add_up),
         TEST(test_books_from_data_and_sorting),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -34,6 +34,18 @@ static void test_crops_repeat(void **state) {
     assert_memory_equal(crops[0], crops[1], sizeof crops[0]);
     assert_memory_not_equal(crops[0], crops[2], sizeof crops[0]);
     assert_memory_not_equal(crops[0][0], crops[0][1], BYTES);
+    /* Two processes that take turns draw what one does. */
+    random_state random;
+    random_seed(&random, 5);
+    uint64_t draw = random_next(&random);
+    for (int rank = 0; rank < 2; rank++) {
+        corpus_crops_of(c, draw, rank, 2, &(crop_options){SIZE, 0.3f, true}, COUNT / 2, 1,
+                        crops[1][0]);
+        for (int i = 0; i < COUNT / 2; i++)
+            assert_memory_equal(crops[1][0] + (size_t)i * (BYTES / COUNT),
+                                crops[0][0] + (size_t)(rank + 2 * i) * (BYTES / COUNT),
+                                BYTES / COUNT);
+    }
     corpus_free(c);
 }
 
