@@ -14,7 +14,7 @@
 #include <unistd.h>
 
 /* A handler reaches nothing but static variables. */
-static volatile int stop_requested;
+static volatile sig_atomic_t stop_requested;
 
 static void on_stop(int number) {
     stop_requested = 1;

@@ -6,6 +6,7 @@
 
 #include "format/common.h"
 #include "trainer/corpus.h"
+#include <signal.h>
 
 typedef struct train_options {
     const char *const *paths; /* corpus files and folders */
@@ -46,7 +47,7 @@ void train_options_init(train_options *options);
 /* Trains and writes the model.  Progress and report go to stderr.  A SIGINT or SIGTERM noticed
    through *stop (set to 1 by a handler; may be NULL) writes a checkpoint and returns
    VQZ_ERROR_IO with a message that says how to resume. */
-VQZ_MUST_CHECK vqz_status train_run(const train_options *options, const volatile int *stop,
+VQZ_MUST_CHECK vqz_status train_run(const train_options *options, const volatile sig_atomic_t *stop,
                                     vqz_diag *diag);
 
 #endif

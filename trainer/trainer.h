@@ -1,6 +1,6 @@
 /*
- * trainer.h - the state of a training run, shared by the loop (train.c), measuring (measure.c),
- * checkpoints (checkpoint.c) and the exporter (export.c).
+ * trainer.h - the state of a training run, shared by its set-up (setup.c), the loop (train.c),
+ * measuring (measure.c), checkpoints (checkpoint.c) and the exporter (export.c).
  */
 #ifndef TRAINER_TRAINER_H
 #define TRAINER_TRAINER_H
@@ -69,6 +69,14 @@ typedef struct level_measure {
     double usage;      /* share of the codes in use, mean over planes */
     double perplexity; /* 2^entropy of the codes, mean over planes */
 } level_measure;
+
+/* setup.c */
+enum { INIT_BATCHES = 4 }; /* of latents a codebook is initialised from */
+struct progress;
+VQZ_MUST_CHECK vqz_status trainer_set_up(trainer *t, struct progress *report, vqz_diag *diag);
+void trainer_clear(trainer *t);
+/* Random crops for a batch, as bytes and as network input. */
+void next_crops(trainer *t);
 
 /* measure.c */
 enum { MEASURE_CROPS = 48 };
