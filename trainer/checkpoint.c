@@ -87,41 +87,80 @@ vqz_status checkpoint_save(trainer *t, const char *path, vqz_diag *diag) {
     return save_file(path, spans, count, diag);
 }
 
-vqz_status checkpoint_load(trainer *t, const char *path, vqz_diag *diag) {
+/* The whole file, malloc'ed. */
+static vqz_status read_checkpoint(const char *path, uint8_t **bytes, size_t *size, vqz_diag *diag) {
+    *bytes = NULL;
     FILE *file = fopen(path, "rb");
     if (!file)
         return vqzi_fail(diag, VQZ_ERROR_IO, "%s: %s; run without --resume to start anew", path,
                          strerror(errno));
+    struct stat info;
+    vqz_status status = VQZ_OK;
+    if (fstat(fileno(file), &info) != 0 || !S_ISREG(info.st_mode))
+        status = vqzi_fail(diag, VQZ_ERROR_IO, "%s: not a file that can be read", path);
+    else if ((uint64_t)info.st_size > SIZE_MAX - 1 ||
+             (*bytes = malloc((size_t)info.st_size + 1)) == NULL)
+        status = vqzi_fail(diag, VQZ_ERROR_MEMORY, "%s: out of memory for the checkpoint", path);
+    else
+        *size = fread(*bytes, 1, (size_t)info.st_size, file);
+    if (status == VQZ_OK && ferror(file))
+        status = vqzi_fail(diag, VQZ_ERROR_IO, "%s: cannot read", path);
+    fclose(file);
+    return status;
+}
+
+/* Names the first setting that differs; both texts are lists with commas. */
+static vqz_status other_settings(const char *path, const char *made, const char *wanted,
+                                 vqz_diag *diag) {
+    size_t a = 0, b = 0;
+    do {
+        made += a + (a && *made ? strspn(made + a, ", ") : 0);
+        wanted += b + (b && *wanted ? strspn(wanted + b, ", ") : 0);
+        a = strcspn(made, ",");
+        b = strcspn(wanted, ",");
+    } while (a > 0 && a == b && memcmp(made, wanted, a) == 0);
+    return vqzi_fail(diag, VQZ_ERROR_ARGUMENT,
+                     "%s: made with %.*s, but this run has %.*s; give the same settings and corpus "
+                     "to resume, or start anew with -f",
+                     path, (int)VQZI_MIN(a, (size_t)100), made, (int)VQZI_MIN(b, (size_t)100),
+                     wanted);
+}
+
+static vqz_status check_checkpoint(const trainer *t, const char *path, const uint8_t *bytes,
+                                   size_t size, size_t expected, vqz_diag *diag) {
+    char made[sizeof t->fingerprint];
+    uint32_t crc;
+    if (memcmp(bytes, MAGIC, VQZI_MIN(size, sizeof MAGIC)) != 0)
+        return vqzi_fail(diag, VQZ_ERROR_FORMAT, "%s: not a checkpoint of this program", path);
+    bool whole = size >= sizeof MAGIC + sizeof made + sizeof crc;
+    if (whole) {
+        memcpy(&crc, bytes + size - sizeof crc, sizeof crc);
+        whole = crc == vqzi_crc32(0, bytes, size - sizeof crc);
+    }
+    if (!whole)
+        return vqzi_fail(diag, VQZ_ERROR_CORRUPT,
+                         "%s: the checkpoint is damaged; start anew with -f", path);
+    memcpy(made, bytes + sizeof MAGIC, sizeof made);
+    made[sizeof made - 1] = '\0';
+    if (strcmp(made, t->fingerprint) != 0)
+        return other_settings(path, made, t->fingerprint, diag);
+    if (size != expected)
+        return vqzi_fail(diag, VQZ_ERROR_UNSUPPORTED,
+                         "%s: made by another version of this program; start anew with -f", path);
+    return VQZ_OK;
+}
+
+vqz_status checkpoint_load(trainer *t, const char *path, vqz_diag *diag) {
     double scalars[3];
     byte_span spans[SPANS];
-    size_t count = checkpoint_spans(t, scalars, spans), size = sizeof MAGIC + sizeof(uint32_t);
+    size_t count = checkpoint_spans(t, scalars, spans), size = 0;
+    size_t expected = sizeof MAGIC + sizeof(uint32_t);
     for (size_t i = 0; i < count; i++)
-        size += spans[i].size;
-    vqz_status status = VQZ_OK;
-    struct stat info;
-    uint8_t *bytes = malloc(size);
-    if (!bytes)
-        status = vqzi_fail(diag, VQZ_ERROR_MEMORY, "out of memory for the checkpoint");
-    else if (fstat(fileno(file), &info) != 0 || fread(bytes, 1, sizeof MAGIC, file) != sizeof MAGIC ||
-             memcmp(bytes, MAGIC, sizeof MAGIC) != 0)
-        status = vqzi_fail(diag, VQZ_ERROR_FORMAT, "%s: not a checkpoint of this program", path);
-    else if (fread(bytes + sizeof MAGIC, 1, sizeof t->fingerprint, file) != sizeof t->fingerprint ||
-             memcmp(bytes + sizeof MAGIC, t->fingerprint, sizeof t->fingerprint) != 0)
-        status = vqzi_fail(diag, VQZ_ERROR_ARGUMENT,
-                           "%s: made with other settings or another corpus (%.200s); give the same "
-                           "ones to resume, or run without --resume",
-                           path, (const char *)bytes + sizeof MAGIC);
-    else if ((uint64_t)info.st_size != size ||
-             fread(bytes + sizeof MAGIC + sizeof t->fingerprint, 1,
-                   size - sizeof MAGIC - sizeof t->fingerprint,
-                   file) != size - sizeof MAGIC - sizeof t->fingerprint)
-        status = vqzi_fail(diag, VQZ_ERROR_CORRUPT, "%s: the checkpoint has the wrong size", path);
-    if (status == VQZ_OK) {
-        uint32_t crc;
-        memcpy(&crc, bytes + size - sizeof crc, sizeof crc);
-        if (crc != vqzi_crc32(0, bytes, size - sizeof crc))
-            status = vqzi_fail(diag, VQZ_ERROR_CORRUPT, "%s: the checkpoint is damaged", path);
-    }
+        expected += spans[i].size;
+    uint8_t *bytes;
+    vqz_status status = read_checkpoint(path, &bytes, &size, diag);
+    if (status == VQZ_OK)
+        status = check_checkpoint(t, path, bytes, size, expected, diag);
     if (status == VQZ_OK) {
         const uint8_t *at = bytes + sizeof MAGIC;
         for (size_t i = 0; i < count; i++) {
@@ -133,6 +172,5 @@ vqz_status checkpoint_load(trainer *t, const char *path, vqz_diag *diag) {
         t->optimiser.gated = scalars[2];
     }
     free(bytes);
-    fclose(file);
     return status;
 }

@@ -39,6 +39,12 @@ vqz_status progress_create(progress **out, const train_options *options, vqz_dia
         return vqzi_fail(diag, VQZ_ERROR_MEMORY, "out of memory");
     }
     snprintf(p->csv_path, length, "%s.csv", options->output);
+    if (!options->force && !options->resume && access(p->csv_path, F_OK) == 0) {
+        vqz_status status = vqzi_fail(diag, VQZ_ERROR_IO, "%s: the log of an earlier run is there; "
+                                      "-f overwrites it", p->csv_path);
+        progress_free(p);
+        return status;
+    }
     p->quiet = options->quiet;
     p->verbose = options->verbose;
     p->terminal = isatty(STDERR_FILENO);

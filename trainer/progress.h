@@ -9,6 +9,7 @@
 
 typedef struct progress progress;
 
+/* Refuses to overwrite the CSV of another run, unless forced to, or resuming. */
 VQZ_MUST_CHECK vqz_status progress_create(progress **p, const train_options *options,
                                           vqz_diag *diag);
 void progress_free(progress *p);

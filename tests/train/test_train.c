@@ -311,12 +311,73 @@ static void test_refusals(void **state) {
     assert_string_equal(kept, "keep");
 }
 
+/* What cannot be resumed is refused with its reason, and left as it is. */
+static void test_checkpoints_that_do_not_fit(void **state) {
+    fixture *f = *state;
+    const char *paths[] = {f->corpus};
+    const volatile sig_atomic_t stop = 1;
+    vqz_diag diag = {""};
+    train_options o = small_run(f, paths, "classic", 3);
+    o.codes = 16;
+    assert_int_equal(train_run(&o, &stop, &diag), VQZ_ERROR_IO);
+    assert_non_null(strstr(diag.message, "--resume"));
+    o.resume = true;
+
+    char path[128];
+    snprintf(path, sizeof path, "%s.ckpt", f->output);
+    FILE *file = fopen(path, "rb");
+    assert_non_null(file);
+    static uint8_t bytes[16 << 20];
+    size_t size = fread(bytes, 1, sizeof bytes, file);
+    fclose(file);
+    assert_true(size > 1000 && size < sizeof bytes);
+    const size_t sizes[] = {0, 5, 20, 600, size / 2, size - 1};
+    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
+        write_bytes(path, bytes, sizes[i]);
+        assert_int_equal(train_run(&o, NULL, &diag), VQZ_ERROR_CORRUPT);
+        assert_non_null(strstr(diag.message, "damaged"));
+    }
+    bytes[100] ^= 1; /* in the settings */
+    write_bytes(path, bytes, size);
+    assert_int_equal(train_run(&o, NULL, &diag), VQZ_ERROR_CORRUPT);
+    bytes[100] ^= 1;
+    write_bytes(path, "something else", 14);
+    assert_int_equal(train_run(&o, NULL, &diag), VQZ_ERROR_FORMAT);
+    write_bytes(path, bytes, size);
+    o.batch = 8;
+    assert_int_equal(train_run(&o, NULL, &diag), VQZ_ERROR_ARGUMENT);
+    assert_non_null(strstr(diag.message, "made with batch 4, but this run has batch 8"));
+    o.batch = 4;
+    must_train(&o);
+}
+
+static void test_log_is_not_overwritten(void **state) {
+    fixture *f = *state;
+    const char *paths[] = {f->corpus};
+    vqz_diag diag = {""};
+    char path[128], kept[5] = "";
+    snprintf(path, sizeof path, "%s.csv", f->output);
+    write_bytes(path, "keep", 4);
+    train_options o = small_run(f, paths, "classic", 1);
+    o.force = false;
+    assert_int_equal(train_run(&o, NULL, &diag), VQZ_ERROR_IO);
+    assert_non_null(strstr(diag.message, ".csv"));
+    assert_non_null(strstr(diag.message, "-f"));
+    FILE *file = fopen(path, "rb");
+    assert_non_null(file);
+    assert_int_equal(fread(kept, 1, 5, file), 4);
+    fclose(file);
+    o.force = true;
+    must_train(&o);
+}
+
 int main(void) {
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
     const struct CMUnitTest tests[] = {
         TEST(test_classic_learns),       TEST(test_photo_learns),
         TEST(test_same_seed_same_model), TEST(test_kill_and_resume),
         TEST(test_refusals),             TEST(test_fine_tuning_starts_from_the_model),
+        TEST(test_checkpoints_that_do_not_fit), TEST(test_log_is_not_overwritten),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
