@@ -3,6 +3,7 @@
  * checksum, packed metadata.
  */
 #include "format/container.h"
+#include "format/sha256.h"
 #include "tests/support/random_model.h"
 
 #include <setjmp.h>
@@ -95,6 +96,35 @@ static void test_sha256(void **state) {
     assert_sha256(million, 55, "9f4390f8d30c2dd92ec9f095b65e2b9ae9b0a925a5258e241c9f1e910f734318");
     assert_sha256(million, 64, "ffe054fe7ae0cb6dc65c3af9b61d5209f439851db43d0ba5997337df154668eb");
     free(million);
+}
+
+/* What the tests above do not reach on a processor with SHA extensions: the portable blocks. */
+static void test_sha256_kernels(void **state) {
+    (void)state;
+    uint8_t data[64 * 40];
+    test_random random = {2};
+    vqzi_sha256_blocks *fast = vqzi_sha256_blocks_x86();
+    /* "abc" as a padded block, FIPS 180-4 */
+    uint32_t a[8] = {0x6a09e667, 0xbb67ae85, 0x3c6ef372, 0xa54ff53a,
+                     0x510e527f, 0x9b05688c, 0x1f83d9ab, 0x5be0cd19};
+    static const uint8_t abc[64] = {'a', 'b', 'c', 0x80, [63] = 24};
+    vqzi_sha256_blocks_portable(a, abc, 1);
+    assert_int_equal(a[0], 0xba7816bf);
+    assert_int_equal(a[7], 0xf20015ad);
+    if (fast == NULL) {
+        print_message("no SHA extensions here: only the portable code was tested\n");
+        return;
+    }
+    for (size_t count = 0; count <= 40; count++) {
+        uint32_t b[8];
+        for (int i = 0; i < 8; i++)
+            a[i] = b[i] = (uint32_t)test_random_next(&random);
+        for (size_t i = 0; i < 64 * count; i++)
+            data[i] = count % 3 == 0 ? 0xff : (uint8_t)test_random_next(&random);
+        vqzi_sha256_blocks_portable(a, data, count);
+        fast(b, data, count);
+        assert_memory_equal(a, b, sizeof a);
+    }
 }
 
 static const uint8_t alpha_bytes[] = {1, 2, 3}, icc_bytes[] = {9, 8, 7, 6}, exif_bytes[] = {5};
@@ -258,10 +288,14 @@ static void test_pack(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_varint),          cmocka_unit_test(test_crc32),
-        cmocka_unit_test(test_sha256),          cmocka_unit_test(test_header_round_trip),
-        cmocka_unit_test(test_header_size),     cmocka_unit_test(test_bit_flips),
-        cmocka_unit_test(test_hostile_headers), cmocka_unit_test(test_pack)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_varint),
+                                       cmocka_unit_test(test_crc32),
+                                       cmocka_unit_test(test_sha256),
+                                       cmocka_unit_test(test_sha256_kernels),
+                                       cmocka_unit_test(test_header_round_trip),
+                                       cmocka_unit_test(test_header_size),
+                                       cmocka_unit_test(test_bit_flips),
+                                       cmocka_unit_test(test_hostile_headers),
+                                       cmocka_unit_test(test_pack)};
     return cmocka_run_group_tests_name("container", tests, NULL, NULL);
 }
