@@ -82,9 +82,11 @@ $(BUILD)/flags: FORCE
 	@mkdir -p $(@D)
 	@echo '$(subst ','\'',$(FLAGS_NOW))' | cmp -s - $@ || echo '$(subst ','\'',$(FLAGS_NOW))' > $@
 
-# Kernels for one instruction set are compiled for it and chosen at run time; the trainer is float
-# code, where the compiler may reassociate and may use what the machine has only through oneDNN.
+# Kernels for one instruction set are compiled for it and chosen at run time.  Reading a model is loops
+# over its weights that every start waits for.  The trainer is float code, where the compiler may
+# reassociate and may use what the machine has only through oneDNN.
 $(BUILD)/codec/kernels/x86/%_avx2.o: ALL_CFLAGS += -mavx2
+$(BUILD)/format/model_%.o: ALL_CFLAGS += -O3
 $(BUILD)/trainer/%.o: ALL_CFLAGS += -O3 -fno-math-errno -fno-trapping-math
 $(BUILD)/codec/default_model.o: ALL_CFLAGS += -DVQZI_DEFAULT_MODEL='"$(DEFAULT_MODEL)"'
 $(BUILD)/codec/default_model.o: $(DEFAULT_MODEL)

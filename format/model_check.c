@@ -27,15 +27,16 @@ static vqz_status check_overflow(const net_context *context, uint32_t index) {
     size_t taps = (size_t)op->kernel * op->kernel * source.channels;
     const int16_t *weight = op->weights;
     for (uint32_t c = 0; c < op->channels; c++) {
-        int64_t sum = 0, bias = 0;
+        int32_t sum = 0; /* at most 25 * VQZI_MAX_CHANNELS * 2^15, below 2^30 */
+        int64_t bias = 0;
         for (size_t i = 0; i < taps; i++, weight++)
-            sum += *weight < 0 ? -(int64_t)*weight : *weight;
+            sum += *weight < 0 ? -*weight : *weight;
         for (uint32_t set = 0; set < op->bias_sets; set++) {
             int64_t b = op->biases[set * (size_t)op->channels + c];
             bias = VQZI_MAX(bias, b < 0 ? -b : b);
         }
         uint32_t shift = op->shift[c];
-        int64_t bound = (sum << (source.bits - 1)) + bias +
+        int64_t bound = ((int64_t)sum << (source.bits - 1)) + bias +
                         (shift > 0 ? (int64_t)1 << (shift - 1) : 0) + (1 << 15);
         if (bound > INT32_MAX)
             return INVALID(

@@ -199,13 +199,15 @@ static vqz_status get_planes(vqzi_reader *body, size_t count, size_t width, void
     void *result = malloc(size > 0 ? size : 1);
     if (result == NULL)
         return VQZ_ERROR_MEMORY;
-    for (size_t i = 0; i < count; i++) {
-        if (width == 2)
-            ((uint16_t *)result)[i] = (uint16_t)(bytes[i] | bytes[count + i] << 8);
-        else
-            ((uint32_t *)result)[i] = (uint32_t)bytes[i] | (uint32_t)bytes[count + i] << 8 |
-                                      (uint32_t)bytes[2 * count + i] << 16 |
-                                      (uint32_t)bytes[3 * count + i] << 24;
+    if (width == 2) {
+        uint16_t *to = result;
+        for (size_t i = 0; i < count; i++)
+            to[i] = (uint16_t)(bytes[i] | bytes[count + i] << 8);
+    } else {
+        uint32_t *to = result;
+        for (size_t i = 0; i < count; i++)
+            to[i] = (uint32_t)bytes[i] | (uint32_t)bytes[count + i] << 8 |
+                    (uint32_t)bytes[2 * count + i] << 16 | (uint32_t)bytes[3 * count + i] << 24;
     }
     *values = result;
     return VQZ_OK;
