@@ -7,6 +7,7 @@
 #   SAN=address,undefined  sanitizers
 #   PREFIX, DESTDIR        for install and uninstall (LIBDIR, INCLUDEDIR, MANDIR too)
 #   DEFAULT_MODEL          the .vqm that is built in
+#   MPICC=mpicc            MPI's compiler, for training in several processes; MPICC= leaves that out
 #   V=1                    show whole command lines
 #   T=unit/test_x          make check: only tests whose path contains this word
 ifeq ($(origin CC),default)
@@ -55,7 +56,11 @@ TESTS := $(patsubst %.c,$(BUILD)/%,$(TEST_SRC))
 
 LIB_LIBS := -lzstd -lm
 CLI_LIBS := -lpng -ljpeg -ldnnl $(LIB_LIBS)
-PRODUCTS := vqz libvqz.a libvqz.so.0
+# The module that is linked with MPI; the program loads it under mpirun and runs without it otherwise.
+MPICC ?= mpicc
+MPI_MODULE := $(if $(MPICC),$(shell echo '\#include <mpi.h>' | $(MPICC) -E -x c - >/dev/null 2>&1 && \
+                                    echo vqz-mpi.so))
+PRODUCTS := vqz libvqz.a libvqz.so.0 $(MPI_MODULE)
 
 version_part = $(shell awk '$$2 == "VQZ_VERSION_$(1)" { print $$3 }' codec/vqz.h)
 VERSION = $(call version_part,MAJOR).$(call version_part,MINOR).$(call version_part,PATCH)
@@ -110,6 +115,10 @@ $(BUILD)/libcli.a: $(filter-out %/main.o,$(CLI_OBJ))
 $(BUILD)/libsupport.a: $(SUPPORT_OBJ)
 	$(call say,AR  ) rm -f $@ && $(AR) rcs $@ $^
 
+# OMPI_CC and MPICH_CC: the compiler under mpicc.
+$(BUILD)/vqz-mpi.so: trainer/mpi/module.c trainer/cluster_module.h Makefile $(BUILD)/flags
+	$(call say,MPICC) OMPI_CC='$(CC)' MPICH_CC='$(CC)' $(MPICC) $(ALL_CFLAGS) $(ALL_LDFLAGS) -shared -o $@ $<
+
 $(BUILD)/vqz: $(BUILD)/cli/main.o $(BUILD)/libcli.a $(BUILD)/libtrainer.a $(BUILD)/libvqz.a
 	$(call say,LINK) $(CC) $(ALL_LDFLAGS) -o $@ $^ $(CLI_LIBS)
 
@@ -155,6 +164,8 @@ install: all
 	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(LIBDIR)/pkgconfig $(DESTDIR)$(INCLUDEDIR) \
 	    $(DESTDIR)$(MANDIR)/man1
 	install -m 755 $(BUILD)/vqz $(DESTDIR)$(PREFIX)/bin/vqz
+	$(if $(MPI_MODULE),install -d $(DESTDIR)$(PREFIX)/lib/vqz)
+	$(if $(MPI_MODULE),install -m 644 $(BUILD)/$(MPI_MODULE) $(DESTDIR)$(PREFIX)/lib/vqz/$(MPI_MODULE))
 	install -m 644 $(BUILD)/libvqz.a $(DESTDIR)$(LIBDIR)/libvqz.a
 	install -m 755 $(BUILD)/libvqz.so.0 $(DESTDIR)$(LIBDIR)/libvqz.so.0
 	ln -sf libvqz.so.0 $(DESTDIR)$(LIBDIR)/libvqz.so
@@ -167,11 +178,13 @@ install: all
 uninstall:
 	rm -f $(DESTDIR)$(PREFIX)/bin/vqz $(DESTDIR)$(LIBDIR)/libvqz.a $(DESTDIR)$(LIBDIR)/libvqz.so.0 \
 	    $(DESTDIR)$(LIBDIR)/libvqz.so $(DESTDIR)$(INCLUDEDIR)/vqz.h \
-	    $(DESTDIR)$(LIBDIR)/pkgconfig/vqz.pc $(DESTDIR)$(MANDIR)/man1/vqz.1
+	    $(DESTDIR)$(LIBDIR)/pkgconfig/vqz.pc $(DESTDIR)$(MANDIR)/man1/vqz.1 \
+	    $(DESTDIR)$(PREFIX)/lib/vqz/vqz-mpi.so
+	@rmdir $(DESTDIR)$(PREFIX)/lib/vqz 2>/dev/null || true
 
 # ---- for those who work on it ----
 
-SOURCES = $(LIB_SRC) $(TRAIN_SRC) $(CLI_SRC) $(TEST_SRC) $(SUPPORT_SRC) $(wildcard samples/render/*.c)
+SOURCES = $(LIB_SRC) $(TRAIN_SRC) trainer/mpi/module.c $(CLI_SRC) $(TEST_SRC) $(SUPPORT_SRC) $(wildcard samples/render/*.c)
 HEADERS = $(wildcard codec/*.h codec/kernels/*.h codec/kernels/x86/*.h format/*.h trainer/*.h cli/*.h \
             tests/support/*.h samples/render/*.h)
 
@@ -218,6 +231,6 @@ help:
 	@echo 'make lint        cppcheck and clang-tidy, findings listed'
 	@echo 'make clean       remove $(BUILD)/ and the products'
 	@echo 'Variables: CC CFLAGS LDFLAGS BUILD WERROR=1 V=1 SAN=address,undefined PREFIX DESTDIR'
-	@echo '           DEFAULT_MODEL; see the top of the Makefile'
+	@echo '           DEFAULT_MODEL MPICC; see the top of the Makefile'
 
 -include $(LIB_OBJ:.o=.d) $(TRAIN_OBJ:.o=.d) $(CLI_OBJ:.o=.d) $(SUPPORT_OBJ:.o=.d) $(TESTS:=.d)

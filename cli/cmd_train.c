@@ -3,11 +3,14 @@
  *
  * The first SIGINT or SIGTERM asks the trainer to write a checkpoint and stop; a second one ends
  * the program at once, which costs no more than the time since the last checkpoint.
+ *
+ * Under mpirun all processes come here; the one that leads speaks for them.
  */
 #include "cli/commands.h"
 #include "cli/file.h"
 #include "cli/session.h"
 #include "cli/text.h"
+#include "trainer/cluster.h"
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -52,31 +55,22 @@ static vqz_status check_output(const settings *s, vqz_diag *diag) {
     return VQZ_OK;
 }
 
-int run_train(const settings *s, int count, char **operands) {
-    report r;
-    vqz_diag diag = { "" };
+/* What is wrong with the options, or NULL. */
+static const char *usage_fault(const settings *s) {
+    if (s->output == NULL || strcmp(s->output, "-") == 0)
+        return "no model named; say where to write it with -o MODEL.vqm";
+    if (s->train.seconds > 0 && s->train.steps > 0)
+        return "--time and --steps exclude each other; give one of them";
+    if (s->train.channels == 2)
+        return "--channels takes 1, 3 or 4, not 2";
+    return NULL;
+}
+
+static vqz_status train(const settings *s, const cluster *c, int count, char **operands,
+                        vqz_diag *diag) {
     vqz_limits limits;
     model_store *models = NULL;
     void *init = NULL;
-    int code = EXIT_FAILED;
-    report_init(&r, s->quiet, s->verbose);
-    if (s->output == NULL || strcmp(s->output, "-") == 0) {
-        report_error(&r, NULL, "no model named; say where to write it with -o MODEL.vqm");
-        return EXIT_USAGE;
-    }
-    if (s->train.seconds > 0 && s->train.steps > 0) {
-        report_error(&r, NULL, "--time and --steps exclude each other; give one of them");
-        return EXIT_USAGE;
-    }
-    if (s->train.channels == 2) {
-        report_error(&r, NULL, "--channels takes 1, 3 or 4, not 2");
-        return EXIT_USAGE;
-    }
-    if (check_output(s, &diag) != VQZ_OK) {
-        report_error(&r, s->output, "%s", diag.message);
-        return EXIT_FAILED;
-    }
-
     train_options options = s->train;
     options.paths = (const char *const *)operands;
     options.path_count = (size_t)count;
@@ -86,24 +80,44 @@ int run_train(const settings *s, int count, char **operands) {
     options.quiet = s->quiet;
     options.verbose = s->verbose;
     options.read = picture_read_pixels;
+    options.cluster = c;
     vqz_limits_init(&limits);
     vqz_status status = VQZ_OK;
     if (options.init != NULL) {
-        status = models_create(&models, &limits, &diag);
+        status = models_create(&models, &limits, diag);
         if (status == VQZ_OK)
-            status = models_read(models, options.init, &init, &options.init_size, &diag);
+            status = models_read(models, options.init, &init, &options.init_size, diag);
         options.init_data = init;
     }
+    status = cluster_agree(c, status, diag);
     if (status == VQZ_OK) {
         install_stop_handlers();
-        status = train_run(&options, &stop_requested, &diag);
+        status = train_run(&options, &stop_requested, diag);
     }
-    if (status == VQZ_OK)
-        code = EXIT_DONE;
-    else
-        report_error(&r, NULL, "%s",
-                     diag.message[0] != '\0' ? diag.message : vqz_status_string(status));
     free(init);
     models_free(models);
-    return code;
+    return status;
+}
+
+int run_train(const settings *s, int count, char **operands) {
+    report r;
+    vqz_diag diag = { "" };
+    cluster c;
+    const char *file = NULL, *fault = usage_fault(s);
+    report_init(&r, s->quiet, s->verbose);
+    vqz_status status = cluster_join(&c, &diag);
+    if (status == VQZ_OK && fault != NULL) {
+        status = vqzi_fail(&diag, VQZ_ERROR_ARGUMENT, "%s", fault);
+    } else if (status == VQZ_OK) {
+        status = cluster_agree(&c, cluster_leads(&c) ? check_output(s, &diag) : VQZ_OK, &diag);
+        if (status != VQZ_OK)
+            file = s->output;
+        else
+            status = train(s, &c, count, operands, &diag);
+    }
+    if (status != VQZ_OK && cluster_leads(&c))
+        report_error(&r, file, "%s",
+                     diag.message[0] != '\0' ? diag.message : vqz_status_string(status));
+    cluster_leave(&c);
+    return status == VQZ_OK ? EXIT_DONE : fault != NULL ? EXIT_USAGE : EXIT_FAILED;
 }

@@ -138,6 +138,9 @@ static const option train_option_table[] = {
       "bytes of decoded pictures to hold; default 4G" },
     { 0, "checkpoint", "TIME", OPTION_DURATION, AT(train.checkpoint_seconds), 0, 1e8,
       "time between checkpoints; default 2m" },
+    { 0, "log", "TIME", OPTION_DURATION, AT(train.log_seconds), 0, 1e8,
+      "time between lines of the log; default 10s, 1s on a\n"
+      "terminal" },
     FORCE_ROW,
     THREADS_ROW,
     QUIET_ROW('q'),

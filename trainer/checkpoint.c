@@ -87,6 +87,34 @@ vqz_status checkpoint_save(trainer *t, const char *path, vqz_diag *diag) {
     return save_file(path, spans, count, diag);
 }
 
+static void take_scalars(trainer *t, const double scalars[3]) {
+    t->optimiser.steps = scalars[0];
+    t->optimiser.average_norm = scalars[1];
+    t->optimiser.gated = scalars[2];
+}
+
+void checkpoint_copy(trainer *t) {
+    double scalars[3] = {t->optimiser.steps, t->optimiser.average_norm, t->optimiser.gated};
+    byte_span spans[SPANS];
+    size_t count = checkpoint_spans(t, scalars, spans);
+    for (size_t i = 0; i < count; i++)
+        cluster_copy(&t->cluster, (void *)(uintptr_t)spans[i].data, spans[i].size);
+    take_scalars(t, scalars);
+}
+
+uint32_t checkpoint_hash(trainer *t) {
+    double scalars[3] = {t->optimiser.steps, t->optimiser.average_norm, t->optimiser.gated};
+    byte_span spans[SPANS];
+    size_t count = checkpoint_spans(t, scalars, spans);
+    uint64_t log_size = t->run.log_size;
+    uint32_t crc = 0;
+    t->run.log_size = 0; /* only the leader has a log */
+    for (size_t i = 0; i < count; i++)
+        crc = vqzi_crc32(crc, spans[i].data, spans[i].size);
+    t->run.log_size = log_size;
+    return crc;
+}
+
 /* The whole file, malloc'ed. */
 static vqz_status read_checkpoint(const char *path, uint8_t **bytes, size_t *size, vqz_diag *diag) {
     *bytes = NULL;
@@ -167,9 +195,7 @@ vqz_status checkpoint_load(trainer *t, const char *path, vqz_diag *diag) {
             memcpy((void *)(uintptr_t)spans[i].data, at, spans[i].size);
             at += spans[i].size;
         }
-        t->optimiser.steps = scalars[0];
-        t->optimiser.average_norm = scalars[1];
-        t->optimiser.gated = scalars[2];
+        take_scalars(t, scalars);
     }
     free(bytes);
     return status;

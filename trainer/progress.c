@@ -13,7 +13,7 @@ struct progress {
     bool quiet, verbose, terminal;
     FILE *csv;
     char *csv_path;
-    double last_line, last_measure, measure_interval;
+    double last_line, line_interval, last_measure, measure_interval;
     loss_parts sums;
     double psnr_sum; /* of training crops, mean over the levels of the running errors */
     uint64_t summed;
@@ -48,6 +48,7 @@ vqz_status progress_create(progress **out, const train_options *options, vqz_dia
     p->quiet = options->quiet;
     p->verbose = options->verbose;
     p->terminal = isatty(STDERR_FILENO);
+    p->line_interval = options->log_seconds > 0 ? options->log_seconds : p->terminal ? 1 : 10;
     p->measure_interval = 10;
     *out = p;
     return VQZ_OK;
@@ -64,23 +65,34 @@ void progress_free(progress *p) {
     free(p);
 }
 
-void progress_say(progress *p, const char *format, ...) {
-    if (p->quiet)
-        return;
+static void say(progress *p, const char *format, va_list arguments) {
     if (p->line_open)
         fputs("\r\033[K", stderr);
     p->line_open = false;
-    va_list arguments;
-    va_start(arguments, format);
     vfprintf(stderr, format, arguments);
-    va_end(arguments);
     fputc('\n', stderr);
 }
 
+void progress_say(progress *p, const char *format, ...) {
+    if (!p || p->quiet)
+        return;
+    va_list arguments;
+    va_start(arguments, format);
+    say(p, format, arguments);
+    va_end(arguments);
+}
+
+void progress_note(progress *p, const char *format, ...) {
+    if (!p || p->quiet || !p->verbose)
+        return;
+    va_list arguments;
+    va_start(arguments, format);
+    say(p, format, arguments);
+    va_end(arguments);
+}
+
 void progress_skipped(void *user, const char *path, const char *reason) {
-    progress *p = user;
-    if (p->verbose)
-        progress_say(p, "skipped %s: %s", path, reason);
+    progress_note(user, "skipped %s: %s", path, reason);
 }
 
 vqz_status progress_start(progress *p, const trainer *t, vqz_diag *diag) {
@@ -95,13 +107,16 @@ vqz_status progress_start(progress *p, const trainer *t, vqz_diag *diag) {
         progress_say(p, "left out: %zu unreadable, %zu too small, %zu over the memory budget%s",
                      c->unreadable, c->too_small, c->over_budget,
                      p->verbose ? "" : " (-v names them)");
-    progress_say(p, "preset %s: %zu parameters, encoder %.1f and decoder %.1f kMAC/pixel, %s, %d threads",
+    char processes[40] = "";
+    if (t->cluster.size > 1)
+        snprintf(processes, sizeof processes, " in each of %d processes", t->cluster.size);
+    progress_say(p, "preset %s: %zu parameters, encoder %.1f and decoder %.1f kMAC/pixel, %s, %d threads%s",
                  t->spec.name, t->parameter_count,
                  network_macs(&t->spec.analysis, 256, 256) / 65536e3,
                  network_macs(&t->spec.synthesis, 256 / t->spec.stride, 256 / t->spec.stride) /
                      65536e3,
                  backend_precision(t->backend) == PRECISION_BFLOAT16 ? "bfloat16" : "float32",
-                 t->options.threads);
+                 t->options.threads, processes);
     bool resume = t->options.resume;
     p->csv = fopen(p->csv_path, resume ? "r+" : "w");
     if (!p->csv && resume)
@@ -162,7 +177,7 @@ vqz_status progress_step(progress *p, trainer *t, const loss_parts *parts, doubl
     p->psnr_sum += psnr;
     p->summed++;
     double time = now();
-    if (time - p->last_line < (p->terminal ? 1 : 10) && part_done < 1)
+    if (time - p->last_line < p->line_interval && part_done < 1)
         return VQZ_OK;
     /* Measuring means little before codebooks exist, and rests longer as the run goes on. */
     bool measured = t->run.hard && (time - p->last_measure >= p->measure_interval || part_done >= 1);
@@ -188,7 +203,7 @@ vqz_status progress_step(progress *p, trainer *t, const loss_parts *parts, doubl
     double rate = (double)(t->run.pixels - p->start_pixels) / fmax(seconds, 1e-3);
     double left = t->options.steps
                       ? (double)(t->options.steps - VQZI_MIN(t->run.step, t->options.steps)) *
-                            t->batch * t->crop * t->crop / fmax(rate, 1)
+                            t->whole_batch * t->crop * t->crop / fmax(rate, 1)
                       : fmax(0, t->options.seconds - t->run.seconds);
     char line[400];
     int length = snprintf(line, sizeof line, "step %llu  %3.0f%%  %.2f Mpx/s  train %.2f dB  loss %.4g (rec %.4g",

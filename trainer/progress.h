@@ -21,8 +21,10 @@ VQZ_MUST_CHECK vqz_status progress_start(progress *p, const trainer *t, vqz_diag
 VQZ_MUST_CHECK vqz_status progress_step(progress *p, trainer *t, const loss_parts *parts,
                                         double part_done);
 uint64_t progress_log_size(progress *p);
-/* A line of its own on stderr, unless --quiet. */
+/* A line of its own on stderr, unless --quiet; nothing when p is NULL (processes that do not lead). */
 void progress_say(progress *p, const char *format, ...) __attribute__((format(printf, 2, 3)));
+/* The same, only with -v. */
+void progress_note(progress *p, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
 /* finish.c: measures the integer model on held-out pictures with the real codec, writes its card and
    the .vqm file. */

@@ -51,8 +51,9 @@ static vqz_status resolve_settings(trainer *t, vqz_diag *diag) {
         return vqzi_fail(diag, VQZ_ERROR_ARGUMENT,
                          "--codebook %s: a codebook is trained by \"ema\" or by \"loss\"",
                          o->codebook);
-    if (s->batch < 1 || s->batch > 1024)
-        return vqzi_fail(diag, VQZ_ERROR_ARGUMENT, "a batch of %d crops: give 1 to 1024", s->batch);
+    if (s->batch < 1 || s->batch > MAX_BATCH)
+        return vqzi_fail(diag, VQZ_ERROR_ARGUMENT, "a batch of %d crops: give 1 to %d", s->batch,
+                         MAX_BATCH);
     if (s->crop < t->spec.stride || s->crop > 1024 || s->crop % t->spec.stride != 0)
         return vqzi_fail(diag, VQZ_ERROR_ARGUMENT,
                          "crops of %d pixels: give a multiple of %d from %d to 1024", s->crop,
@@ -84,6 +85,7 @@ static vqz_status create_backend(trainer *t, vqz_diag *diag) {
 
 static vqz_status allocate(trainer *t, vqz_diag *diag) {
     t->batch = t->settings.batch;
+    t->whole_batch = t->batch * t->cluster.size;
     t->crop = t->settings.crop;
     t->latent_side = t->crop / t->spec.stride;
     t->per_sample = (size_t)t->latent_side * (size_t)t->latent_side;
@@ -93,7 +95,8 @@ static vqz_status allocate(trainer *t, vqz_diag *diag) {
                            true, diag));
     VQZ_TRY(network_create(&t->synthesis, &t->spec.synthesis, t->backend, t->batch, t->latent_side,
                            t->latent_side, true, diag));
-    VQZ_TRY(quantiser_create(&t->quantiser, &t->spec, t->backend, INIT_BATCHES * t->positions, diag));
+    VQZ_TRY(quantiser_create(&t->quantiser, &t->spec, t->backend,
+                             VQZI_MAX(t->positions, INIT_CROPS * t->per_sample), diag));
     t->synthesis_offset = t->spec.analysis.parameter_count;
     t->quantiser_offset = t->synthesis_offset + t->spec.synthesis.parameter_count;
     t->parameter_count = t->quantiser_offset + quantiser_parameter_count(t->quantiser);
@@ -105,8 +108,10 @@ static vqz_status allocate(trainer *t, vqz_diag *diag) {
     for (int p = 0; p < t->spec.plane_count; p++)
         t->epoch_count_size += (size_t)t->spec.levels * (size_t)t->spec.planes[p].codes;
     t->parameters = calloc(t->parameter_count, sizeof(float));
-    t->gradients = calloc(t->parameter_count, sizeof(float));
-    t->statistics = malloc(quantiser_statistics_count(t->quantiser) * sizeof(float));
+    size_t whole = (size_t)t->whole_batch;
+    t->gradients = calloc(t->parameter_count + SHARED_COUNT + whole +
+                              quantiser_statistics_count(t->quantiser),
+                          sizeof(float));
     t->pixels = malloc(t->values);
     t->input = malloc(t->values * sizeof(float));
     t->output = malloc(t->values * sizeof(float));
@@ -117,14 +122,18 @@ static vqz_status allocate(trainer *t, vqz_diag *diag) {
     t->grad_quantised = malloc(latents * sizeof(float));
     t->indices = malloc((size_t)t->spec.plane_count * t->positions * sizeof(uint16_t));
     t->levels = calloc((size_t)t->batch, sizeof(int));
+    t->whole_levels = calloc(whole, sizeof(int));
     t->weights = malloc((size_t)t->batch * sizeof(float));
     t->epoch_counts = calloc(t->epoch_count_size, sizeof *t->epoch_counts);
-    if (!t->parameters || !t->gradients || !t->statistics || !t->pixels || !t->input || !t->output ||
+    if (!t->parameters || !t->gradients || !t->pixels || !t->input || !t->output ||
         !t->grad_output || !t->latent || !t->quantised || !t->grad_latent || !t->grad_quantised ||
-        !t->indices || !t->levels || !t->weights || !t->epoch_counts)
+        !t->indices || !t->levels || !t->whole_levels || !t->weights || !t->epoch_counts)
         return vqzi_fail(diag, VQZ_ERROR_MEMORY,
                          "out of memory for a batch of %d crops of %d pixels; give smaller ones",
                          t->batch, t->crop);
+    t->shared = t->gradients + t->parameter_count;
+    t->errors = t->shared + SHARED_COUNT;
+    t->statistics = t->errors + whole;
     quantiser_bind(t->quantiser, t->parameters + t->quantiser_offset);
     return VQZ_OK;
 }
@@ -134,24 +143,26 @@ static crop_options crops_of(const trainer *t) {
         .size = t->crop, .min_scale = t->settings.min_scale, .flip = !t->options.no_flip};
 }
 
-void next_crops(trainer *t) {
+void take_crops(trainer *t, uint64_t draw, int first, int step) {
     crop_options crops = crops_of(t);
-    corpus_crops(t->corpus, &t->run.random, &crops, t->batch, t->options.threads, t->pixels);
+    corpus_crops_of(t->corpus, draw, first, step, &crops, t->batch, t->options.threads, t->pixels);
     pixels_to_input(t->pixels, t->values, t->input);
 }
 
-/* Variance of the training pixels in [-1, 1], around their mean, from a few batches. */
+/* Variance of the training pixels in [-1, 1], around their mean, from some crops. */
 static void measure_variance(trainer *t) {
     double sum = 0, squares = 0;
-    enum { BATCHES = 8 };
-    for (int i = 0; i < BATCHES; i++) {
-        next_crops(t);
-        for (size_t n = 0; n < t->values; n++) {
+    enum { CROPS = 256 }; /* however large the batch is */
+    size_t per = t->values / (size_t)t->batch;
+    uint64_t draw = random_next(&t->run.random);
+    for (int first = 0; first < CROPS; first += t->batch) {
+        take_crops(t, draw, first, 1);
+        for (size_t n = 0; n < per * (size_t)VQZI_MIN(t->batch, CROPS - first); n++) {
             sum += t->input[n];
             squares += (double)t->input[n] * t->input[n];
         }
     }
-    double count = (double)t->values * BATCHES, mean = sum / count;
+    double count = (double)per * CROPS, mean = sum / count;
     t->variance = fmax(squares / count - mean * mean, 1e-4);
 }
 
@@ -190,10 +201,10 @@ static vqz_status init_parameters(trainer *t) {
 static void make_fingerprint(trainer *t) {
     const train_settings *s = &t->settings;
     snprintf(t->fingerprint, sizeof t->fingerprint,
-             "preset %s, channels %d, latent channels %d, codes %d, batch %d, crop %d, lr %g, "
+             "preset %s, processes %d, channels %d, latent channels %d, codes %d, batch %d, crop %d, lr %g, "
              "scale %g, flip %d, beta %g, lambda %g, codebook %s, precision %s, seed %llu, steps %llu, "
              "seconds %g, pictures %zu, pixels %llu, init %s",
-             t->spec.name, t->spec.channels, t->spec.latent_channels,
+             t->spec.name, t->cluster.size, t->spec.channels, t->spec.latent_channels,
              t->spec.planes[t->spec.plane_count - 1].codes, s->batch, s->crop, s->learning_rate,
              s->min_scale, !t->options.no_flip, s->beta, t->options.lambda, s->ema ? "ema" : "loss",
              backend_precision(t->backend) == PRECISION_BFLOAT16 ? "bfloat16" : "float32",
@@ -227,7 +238,7 @@ void trainer_clear(trainer *t) {
     void *buffers[] = {t->parameters, t->gradients,   t->pixels,         t->input,   t->output,
                        t->grad_output, t->latent,     t->quantised,      t->grad_latent,
                        t->grad_quantised, t->indices, t->levels,         t->weights,
-                       t->epoch_counts, t->statistics};
+                       t->epoch_counts, t->whole_levels};
     for (size_t i = 0; i < sizeof buffers / sizeof *buffers; i++)
         free(buffers[i]);
 }

@@ -9,6 +9,10 @@
  *
  * where w_i is 1 / running MSE of the sample's level, n the values of a sample, bits the rate under
  * the quantiser's logistic models.  The codebook loss appears when codebooks are not EMA.
+ *
+ * Several processes (cluster.h) each take a share of the batch and add up, once a step, everything
+ * that a step changes the state by.  Whatever follows from the sums, from the seed or from the leader's
+ * clock is then decided alike everywhere, so that all processes hold the same state.
  */
 #include "trainer/trainer.h"
 #include "trainer/progress.h"
@@ -23,7 +27,7 @@
 enum {
     WARM_UP_STEPS = 100,
     RESTART_STEPS = 100,   /* between searches for dead codes */
-    DEAD_USES = 2,         /* fewer in that many steps: dead */
+    DEAD_USES = 2          /* fewer in that many steps: dead */
 };
 
 void train_options_init(train_options *o) {
@@ -60,7 +64,7 @@ static float learning_rate_at(const trainer *t) {
 /* Every level equally often, in random order. */
 static void draw_levels(trainer *t) {
     int levels = t->spec.levels, order[VQZI_MAX_LEVELS];
-    for (int i = 0; i < t->batch; i++) {
+    for (int i = 0; i < t->whole_batch; i++) {
         if (i % levels == 0) {
             for (int k = 0; k < levels; k++)
                 order[k] = k;
@@ -70,25 +74,40 @@ static void draw_levels(trainer *t) {
                 order[j] = swap;
             }
         }
-        t->levels[i] = order[i % levels];
+        t->whole_levels[i] = order[i % levels];
+    }
+    for (int i = 0; i < t->batch; i++)
+        t->levels[i] = t->whole_levels[t->cluster.rank + i * t->cluster.size];
+}
+
+/* One seed a sample of the whole batch; seeds (batch) receives those of this process. */
+static void draw_noise_seeds(trainer *t, uint64_t *seeds) {
+    int rank = t->cluster.rank, size = t->cluster.size;
+    for (int i = 0; i < t->whole_batch; i++) {
+        uint64_t seed = random_next(&t->run.random);
+        if (i % size == rank)
+            seeds[i / size] = seed;
     }
 }
 
-/* From noise to codes: codebooks start from the latents of several batches, level by level. */
+/* From noise to codes: codebooks start from the latents of random crops, level by level.  Every process
+   takes the same ones, whatever its batch. */
 static vqz_status start_hard_phase(trainer *t) {
     size_t latents = t->positions * (size_t)t->spec.latent_channels;
-    float *gathered = malloc(INIT_BATCHES * latents * sizeof *gathered);
+    int batches = (INIT_CROPS + t->batch - 1) / t->batch;
+    float *gathered = malloc((size_t)batches * latents * sizeof *gathered);
     vqz_status status = gathered ? VQZ_OK : VQZ_ERROR_MEMORY;
     for (int level = 0; level < t->spec.levels && status == VQZ_OK; level++) {
+        uint64_t draw = random_next(&t->run.random);
         for (int i = 0; i < t->batch; i++)
             t->levels[i] = level;
-        for (size_t b = 0; b < INIT_BATCHES && status == VQZ_OK; b++) {
-            next_crops(t);
+        for (int b = 0; b < batches && status == VQZ_OK; b++) {
+            take_crops(t, draw, b * t->batch, 1);
             status = network_forward(t->analysis, t->parameters, t->input, t->levels,
-                                     gathered + b * latents);
+                                     gathered + (size_t)b * latents);
         }
         if (status == VQZ_OK)
-            status = quantiser_init_books(t->quantiser, gathered, INIT_BATCHES * t->positions, level,
+            status = quantiser_init_books(t->quantiser, gathered, INIT_CROPS * t->per_sample, level,
                                           t->settings.lambdas, &t->run.random);
     }
     free(gathered);
@@ -98,8 +117,9 @@ static vqz_status start_hard_phase(trainer *t) {
 }
 
 /* Squared error per sample; grad_output = d loss / d output.  Returns the weighted loss. */
-static double reconstruction_loss(trainer *t, const double *sample_weights, double *errors) {
+static double reconstruction_loss(trainer *t, const double *sample_weights) {
     size_t per = t->values / (size_t)t->batch;
+    double errors[MAX_BATCH];
 #pragma omp parallel for schedule(static)
     for (int i = 0; i < t->batch; i++) {
         double sum = 0;
@@ -112,36 +132,40 @@ static double reconstruction_loss(trainer *t, const double *sample_weights, doub
         errors[i] = sum / (double)per;
     }
     double loss = 0;
-    for (int i = 0; i < t->batch; i++)
+    for (int i = 0; i < t->batch; i++) {
         loss += sample_weights[i] * errors[i];
+        t->errors[t->cluster.rank + i * t->cluster.size] = (float)errors[i];
+    }
     return loss;
 }
 
-static vqz_status train_step(trainer *t, loss_parts *parts, bool *accepted) {
+/* This process's share of the gradients, and of all else that is added up. */
+static vqz_status compute_step(trainer *t) {
     const train_settings *s = &t->settings;
     int batch = t->batch, D = t->spec.latent_channels;
-    double per = (double)t->values / batch, errors[1024], sample_weights[1024];
-    uint64_t noise_seeds[1024];
+    double per = (double)t->values / batch, sample_weights[MAX_BATCH];
     float *quantiser_gradients = t->gradients + t->quantiser_offset;
-    *parts = (loss_parts){0};
 
-    next_crops(t);
+    take_crops(t, random_next(&t->run.random), t->cluster.rank, t->cluster.size);
     draw_levels(t);
     double rate_bits = 0, mean_weight = s->normalise_levels ? 0 : 1 / t->variance;
     for (int i = 0; i < batch; i++)
         sample_weights[i] =
-            (s->normalise_levels ? 1 / t->run.level_error[t->levels[i]] : mean_weight) / batch;
+            (s->normalise_levels ? 1 / t->run.level_error[t->levels[i]] : mean_weight) /
+            t->whole_batch;
 
     VQZ_TRY(network_forward(t->analysis, t->parameters, t->input, t->levels, t->latent));
     bool rate = s->lambdas[0] > 0;
     if (!t->run.hard) {
-        for (int i = 0; i < batch; i++)
-            noise_seeds[i] = random_next(&t->run.random);
+        uint64_t noise_seeds[MAX_BATCH];
+        draw_noise_seeds(t, noise_seeds);
         rate_bits = quantiser_scalar_forward(t->quantiser, t->latent, t->positions, t->per_sample,
                                              t->levels, noise_seeds, t->quantised);
     } else {
         VQZ_TRY(quantiser_assign(t->quantiser, t->latent, t->positions, t->per_sample, t->levels,
                                  s->lambdas, t->indices, t->quantised));
+        quantiser_gather(t->quantiser, t->indices, t->positions, t->per_sample, t->levels,
+                         t->statistics);
         if (rate)
             rate_bits = quantiser_hard_rate(t->quantiser, t->quantised, t->positions, t->per_sample,
                                             t->levels);
@@ -149,7 +173,7 @@ static vqz_status train_step(trainer *t, loss_parts *parts, bool *accepted) {
     VQZ_TRY(network_forward(t->synthesis, t->parameters + t->synthesis_offset, t->quantised,
                             t->levels, t->output));
 
-    parts->reconstruction = reconstruction_loss(t, sample_weights, errors);
+    t->shared[SHARED_RECONSTRUCTION] = (float)reconstruction_loss(t, sample_weights);
     VQZ_TRY(network_backward(t->synthesis, t->parameters + t->synthesis_offset, t->grad_output,
                              t->gradients + t->synthesis_offset, t->grad_quantised));
     memset(quantiser_gradients, 0,
@@ -164,47 +188,74 @@ static vqz_status train_step(trainer *t, loss_parts *parts, bool *accepted) {
                                 quantiser_gradients);
     }
     if (t->run.hard) {
-        double mean = 1.0 / ((double)t->positions * D); /* classic: mean over latents */
+        /* classic: mean over the latents of the whole batch */
+        double mean = 1.0 / ((double)t->whole_batch * (double)t->per_sample * D);
         for (int i = 0; i < batch; i++)
             t->weights[i] = (float)(s->normalise_levels ? sample_weights[i] / per : mean);
-        parts->commitment =
+        double commitment =
             s->beta * quantiser_commitment(t->latent, t->quantised, t->positions, t->per_sample, D,
                                            t->weights, s->beta, t->grad_latent);
+        t->shared[SHARED_COMMITMENT] = (float)commitment;
         if (!s->ema) {
             quantiser_codebook_backward(t->quantiser, t->indices, t->positions, t->per_sample,
                                         t->levels, t->weights, quantiser_gradients);
-            parts->codebook = s->beta > 0 ? parts->commitment / s->beta : 0;
+            t->shared[SHARED_CODEBOOK] = (float)(s->beta > 0 ? commitment / s->beta : 0);
         }
     }
     VQZ_TRY(network_backward(t->analysis, t->parameters, t->grad_latent, t->gradients, NULL));
-
-    parts->rate_bpp = rate_bits / ((double)batch * t->crop * t->crop);
-    parts->total = parts->reconstruction + parts->commitment + parts->codebook;
-    *accepted = optimiser_step(&t->optimiser, t->parameters, t->gradients, parts->total,
-                               learning_rate_at(t), &parts->norm);
-    if (!*accepted)
-        return VQZ_OK;
-    if (t->run.hard) {
-        quantiser_gather(t->quantiser, t->indices, t->positions, t->per_sample, t->levels,
-                         t->statistics);
-        quantiser_update(t->quantiser, t->statistics, s->ema);
-    }
-    for (int i = 0; i < batch; i++)
-        t->run.level_error[t->levels[i]] += 0.02 * (errors[i] - t->run.level_error[t->levels[i]]);
+    t->shared[SHARED_RATE] = (float)(rate_bits / ((double)t->whole_batch * t->crop * t->crop));
     return VQZ_OK;
 }
 
+/* Adds up what the processes computed.  One that failed takes part with zeros and says so. */
+static void share_step(trainer *t, bool failed, bool stop, bool save, double seconds) {
+    size_t told = t->parameter_count + SHARED_COUNT + (size_t)t->whole_batch;
+    size_t count = told + (t->run.hard ? quantiser_statistics_count(t->quantiser) : 0);
+    if (failed)
+        memset(t->gradients, 0, count * sizeof *t->gradients);
+    t->shared[SHARED_FAILED] = failed;
+    t->shared[SHARED_STOP] = stop;
+    t->shared[SHARED_SAVE] = save && cluster_leads(&t->cluster);
+    t->shared[SHARED_SECONDS] = cluster_leads(&t->cluster) ? (float)seconds : 0;
+    cluster_sum(&t->cluster, t->gradients, count);
+}
+
+/* Moves parameters and codebooks by the sums. */
+static void apply_step(trainer *t, loss_parts *parts) {
+    const float *shared = t->shared;
+    *parts = (loss_parts){.reconstruction = shared[SHARED_RECONSTRUCTION],
+                          .commitment = shared[SHARED_COMMITMENT],
+                          .codebook = shared[SHARED_CODEBOOK],
+                          .rate_bpp = shared[SHARED_RATE]};
+    parts->total = parts->reconstruction + parts->commitment + parts->codebook;
+    bool accepted = optimiser_step(&t->optimiser, t->parameters, t->gradients, parts->total,
+                                   learning_rate_at(t), &parts->norm);
+    if (accepted && t->run.hard)
+        quantiser_update(t->quantiser, t->statistics, t->settings.ema);
+    for (int i = 0; i < t->whole_batch && accepted; i++) {
+        double *error = &t->run.level_error[t->whole_levels[i]];
+        *error += 0.02 * (t->errors[i] - *error);
+    }
+    t->run.step++;
+    t->run.skipped += !accepted;
+    t->run.pixels += (uint64_t)t->whole_batch * (uint64_t)t->crop * (uint64_t)t->crop;
+    t->run.seconds += shared[SHARED_SECONDS];
+}
+
 static void restart_dead_codes(trainer *t) {
-    t->run.restarted += quantiser_find_dead(t->quantiser, (size_t)t->batch, t->per_sample,
-                                            t->levels, 0, 1, t->settings.lambdas, DEAD_USES,
-                                            &t->run.random, t->statistics);
+    t->run.restarted += quantiser_find_dead(
+        t->quantiser, (size_t)t->whole_batch, t->per_sample, t->whole_levels,
+        (size_t)t->cluster.rank, (size_t)t->cluster.size, t->settings.lambdas, DEAD_USES,
+        &t->run.random, t->statistics);
+    cluster_sum(&t->cluster, t->statistics, quantiser_statistics_count(t->quantiser));
     quantiser_restart(t->quantiser, t->statistics);
 }
 
 /* Counts codes until the crops have covered the corpus once, then reports and starts anew. */
 static void follow_epoch(trainer *t) {
-    count_codes(t, t->positions, t->epoch_counts);
-    t->run.epoch_pixels += (uint64_t)t->batch * (uint64_t)t->crop * (uint64_t)t->crop;
+    for (size_t i = 0; i < t->epoch_count_size; i++) /* the counts follow what was seen a level */
+        t->epoch_counts[i] += (uint64_t)t->statistics[(size_t)t->spec.levels + i];
+    t->run.epoch_pixels += (uint64_t)t->whole_batch * (uint64_t)t->crop * (uint64_t)t->crop;
     if (t->run.epoch_pixels < t->corpus_stats.pixels)
         return;
     double usage = 0, perplexity = 0;
@@ -220,50 +271,100 @@ static void follow_epoch(trainer *t) {
     memset(t->epoch_counts, 0, t->epoch_count_size * sizeof *t->epoch_counts);
 }
 
+/* Processors of different kinds round differently, if only in exp(); the leader's state is then given
+   to all again. */
+static void hold_together(trainer *t, progress *report) {
+    if (t->cluster.size == 1)
+        return;
+    uint32_t own = checkpoint_hash(t), first = own;
+    cluster_copy(&t->cluster, &first, sizeof first);
+    vqz_status same = own == first ? VQZ_OK : VQZ_ERROR_MODEL_MISMATCH;
+    if (cluster_agree(&t->cluster, same, NULL) == VQZ_OK) {
+        progress_note(report, "%d processes hold the same state (%08x)", t->cluster.size, first);
+        return;
+    }
+    progress_say(report, "WARNING: the processes drifted apart; all go on from the first one's state");
+    checkpoint_copy(t);
+}
+
 static vqz_status train_loop(trainer *t, progress *report, const char *checkpoint,
                              const volatile sig_atomic_t *stop, vqz_diag *diag) {
+    const cluster *c = &t->cluster;
     double interval = t->options.checkpoint_seconds > 0 ? t->options.checkpoint_seconds : 120;
     double last = now(), last_checkpoint = last;
+    vqz_status status = VQZ_OK; /* of this process; all know after the next share_step */
     while (progress_of(t) < 1) {
-        if (!t->run.hard && progress_of(t) >= t->settings.warm_part)
-            VQZ_TRY(start_hard_phase(t));
+        if (!t->run.hard && progress_of(t) >= t->settings.warm_part) {
+            if (status == VQZ_OK)
+                status = start_hard_phase(t);
+            checkpoint_copy(t);
+        }
+        memset(t->shared, 0, (SHARED_COUNT + (size_t)t->whole_batch) * sizeof *t->shared);
+        if (status == VQZ_OK)
+            status = compute_step(t);
+        double time = now();
+        share_step(t, status != VQZ_OK, stop && *stop, time - last_checkpoint >= interval,
+                   time - last);
+        last = time;
+        if (t->shared[SHARED_FAILED] > 0)
+            return cluster_agree(c, status, diag);
+        bool stopping = t->shared[SHARED_STOP] > 0, saving = t->shared[SHARED_SAVE] > 0;
         loss_parts parts;
-        bool accepted;
-        VQZ_TRY(train_step(t, &parts, &accepted));
-        t->run.step++;
-        t->run.skipped += !accepted;
-        t->run.pixels += (uint64_t)t->batch * (uint64_t)t->crop * (uint64_t)t->crop;
+        apply_step(t, &parts);
         if (t->run.hard) {
             follow_epoch(t);
             if (t->run.step % RESTART_STEPS == 0 && progress_of(t) < 0.8)
                 restart_dead_codes(t);
         }
-        double time = now();
-        t->run.seconds += time - last;
-        VQZ_TRY(progress_step(report, t, &parts, progress_of(t)));
-        bool stopping = stop && *stop;
-        if (stopping || time - last_checkpoint >= interval) {
-            t->run.log_size = progress_log_size(report);
-            VQZ_TRY(checkpoint_save(t, checkpoint, diag));
-            last_checkpoint = time;
+        time = now();
+        if (cluster_leads(c))
+            status = progress_step(report, t, &parts, progress_of(t));
+        if (stopping || saving) {
+            hold_together(t, report);
+            last_checkpoint = now();
+            if (cluster_leads(c) && status == VQZ_OK) {
+                t->run.log_size = progress_log_size(report);
+                status = checkpoint_save(t, checkpoint, diag);
+            }
         }
-        if (stopping)
+        last += now() - time; /* measuring and checkpoints do not count as training */
+        if (stopping) {
+            VQZ_TRY(cluster_agree(c, status, diag));
             return vqzi_fail(diag, VQZ_ERROR_IO,
                              "stopped at step %llu; the same command with --resume continues",
                              (unsigned long long)t->run.step);
-        last = now(); /* measuring and checkpoints do not count as training */
+        }
     }
+    hold_together(t, report);
+    return cluster_agree(c, status, diag);
+}
+
+/* ---- around the loop ---- */
+
+/* From set-up to the first step: the processes make sure that they train the same, and take the state
+   of the leader, who alone may know a checkpoint. */
+static vqz_status start(trainer *t, progress *report, const char *checkpoint, vqz_diag *diag) {
+    const cluster *c = &t->cluster;
+    char first[sizeof t->fingerprint];
+    memcpy(first, t->fingerprint, sizeof first);
+    cluster_copy(c, first, sizeof first);
+    vqz_status status = VQZ_OK;
+    if (strcmp(first, t->fingerprint) != 0)
+        status = vqzi_fail(diag, VQZ_ERROR_ARGUMENT, "other settings or another corpus than in the "
+                           "first process; give all the same pictures and options");
+    VQZ_TRY(cluster_agree(c, status, diag));
+    if (cluster_leads(c)) {
+        if (t->options.resume)
+            status = checkpoint_load(t, checkpoint, diag);
+        if (status == VQZ_OK)
+            status = progress_start(report, t, diag);
+    }
+    VQZ_TRY(cluster_agree(c, status, diag));
+    checkpoint_copy(t);
     return VQZ_OK;
 }
 
-static vqz_status run(trainer *t, progress *report, const char *checkpoint,
-                      const volatile sig_atomic_t *stop, vqz_diag *diag) {
-    VQZ_TRY(trainer_set_up(t, report, diag));
-    if (t->options.resume)
-        VQZ_TRY(checkpoint_load(t, checkpoint, diag));
-    VQZ_TRY(progress_start(report, t, diag));
-    VQZ_TRY(train_loop(t, report, checkpoint, stop, diag));
-
+static vqz_status make_model(trainer *t, progress *report, vqz_diag *diag) {
     vqzi_model model = {0};
     quantiser_sort(t->quantiser);
     vqz_status status = export_model(t, &model, diag);
@@ -272,32 +373,56 @@ static vqz_status run(trainer *t, progress *report, const char *checkpoint,
     if (status == VQZ_OK)
         status = finish_model(t, &model, report, diag);
     vqzi_model_clear(&model);
-    if (status == VQZ_OK)
-        unlink(checkpoint);
     return status;
 }
 
-vqz_status train_run(const train_options *options, const volatile sig_atomic_t *stop, vqz_diag *diag) {
-    if (!options->force && !options->resume && access(options->output, F_OK) == 0)
-        return vqzi_fail(diag, VQZ_ERROR_IO, "%s exists; -f overwrites it", options->output);
+/* A launcher that does not bind its processes to processors leaves all of them to each. */
+static int default_threads(const cluster *c) {
+    int processors = omp_get_num_procs();
+    return processors < sysconf(_SC_NPROCESSORS_ONLN) ? processors
+                                                      : VQZI_MAX(1, processors / c->neighbours);
+}
+
+static vqz_status run(trainer *t, progress **report, const char *checkpoint,
+                      const volatile sig_atomic_t *stop, vqz_diag *diag) {
+    const train_options *o = &t->options;
+    const cluster *c = &t->cluster;
+    vqz_status status = VQZ_OK;
+    if (cluster_leads(c) && !o->force && !o->resume && access(o->output, F_OK) == 0)
+        status = vqzi_fail(diag, VQZ_ERROR_IO, "%s exists; -f overwrites it", o->output);
+    else if (cluster_leads(c))
+        status = progress_create(report, o, diag);
+    VQZ_TRY(cluster_agree(c, status, diag));
+    VQZ_TRY(cluster_agree(c, trainer_set_up(t, *report, diag), diag));
+    VQZ_TRY(start(t, *report, checkpoint, diag));
+    VQZ_TRY(train_loop(t, *report, checkpoint, stop, diag));
+    if (cluster_leads(c)) {
+        status = make_model(t, *report, diag);
+        if (status == VQZ_OK)
+            unlink(checkpoint);
+    }
+    return cluster_agree(c, status, diag);
+}
+
+vqz_status train_run(const train_options *options, const volatile sig_atomic_t *stop,
+                     vqz_diag *diag) {
     trainer *t = calloc(1, sizeof *t);
     size_t length = strlen(options->output) + 6;
     char *checkpoint = malloc(length);
     progress *report = NULL;
-    vqz_status status = VQZ_ERROR_MEMORY;
-    if (t && checkpoint) {
+    vqz_status status = t && checkpoint ? VQZ_OK : VQZ_ERROR_MEMORY;
+    cluster c = options->cluster ? *options->cluster : cluster_alone();
+    status = cluster_agree(&c, status, diag);
+    if (status == VQZ_OK) {
         t->options = *options;
+        t->cluster = c;
         if (t->options.threads <= 0)
-            t->options.threads = omp_get_num_procs();
+            t->options.threads = default_threads(&c);
         omp_set_num_threads(t->options.threads);
         snprintf(checkpoint, length, "%s.ckpt", options->output);
-        status = progress_create(&report, options, diag);
-        if (status == VQZ_OK)
-            status = run(t, report, checkpoint, stop, diag);
+        status = run(t, &report, checkpoint, stop, diag);
         progress_free(report);
         trainer_clear(t);
-    } else {
-        status = vqzi_fail(diag, VQZ_ERROR_MEMORY, "out of memory");
     }
     if (status != VQZ_OK && diag && !diag->message[0])
         vqzi_fail(diag, status, "training failed: %s", vqz_status_string(status));

@@ -33,6 +33,7 @@ typedef struct train_options {
     double holdout;           /* fraction; < 0: 0.05 */
     size_t memory_budget;     /* bytes of pictures in RAM; 0: 4 GiB */
     double checkpoint_seconds; /* 0: 120 */
+    double log_seconds;       /* between lines of the log; 0: 10, 1 on a terminal */
     bool resume;              /* continue from output.ckpt */
     const char *init;         /* path of a model to fine-tune (only for messages), or NULL */
     const void *init_data;    /* its bytes */
@@ -40,11 +41,13 @@ typedef struct train_options {
     bool force;               /* overwrite output */
     bool quiet, verbose;
     corpus_read read;
+    const struct cluster *cluster; /* processes that train together, or NULL: this one alone */
 } train_options;
 
 void train_options_init(train_options *options);
 
-/* Trains and writes the model.  Progress and report go to stderr.  A SIGINT or SIGTERM noticed
+/* Trains and writes the model; in a cluster all processes call it with the same options and get the same
+   status and message, and the leader alone reports and writes.  Progress and report go to stderr.  A SIGINT or SIGTERM noticed
    through *stop (set to 1 by a handler; may be NULL) writes a checkpoint and returns
    VQZ_ERROR_IO with a message that says how to resume. */
 VQZ_MUST_CHECK vqz_status train_run(const train_options *options, const volatile sig_atomic_t *stop,

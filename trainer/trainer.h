@@ -5,6 +5,7 @@
 #ifndef TRAINER_TRAINER_H
 #define TRAINER_TRAINER_H
 
+#include "trainer/cluster.h"
 #include "trainer/optimiser.h"
 #include "trainer/preset.h"
 #include "trainer/quantiser.h"
@@ -24,6 +25,21 @@ typedef struct run_state {
     uint64_t epoch_pixels;
 } run_state;
 
+enum { MAX_BATCH = 1024 }; /* of one process */
+
+/* What a step tells beside its gradients; floats that are added up over the processes. */
+enum {
+    SHARED_FAILED, /* processes that could not compute their share */
+    SHARED_STOP,   /* processes that got a signal */
+    SHARED_SAVE,   /* the leader finds that a checkpoint is due */
+    SHARED_SECONDS, /* since the last step, by the leader's clock */
+    SHARED_RECONSTRUCTION,
+    SHARED_COMMITMENT,
+    SHARED_CODEBOOK,
+    SHARED_RATE,
+    SHARED_COUNT
+};
+
 /* Loss parts of a step or averaged over steps; errors are of pixels in [-1, 1]. */
 typedef struct loss_parts {
     double total, reconstruction, commitment, codebook, rate_bpp, norm;
@@ -31,6 +47,7 @@ typedef struct loss_parts {
 
 typedef struct trainer {
     train_options options;
+    cluster cluster;
     model_spec spec;
     train_settings settings;
     double variance; /* of the training pixels: the classic loss is divided by it */
@@ -45,11 +62,15 @@ typedef struct trainer {
 
     /* Flat parameters: analysis, synthesis, quantiser. */
     float *parameters, *gradients;
-    float *statistics; /* of a step's codes, for the codebooks */
+    /* One array with the gradients, which the processes add up: what a step tells (SHARED_COUNT),
+       squared errors of the samples of the whole batch, statistics of the codes. */
+    float *shared, *errors, *statistics;
     size_t parameter_count, synthesis_offset, quantiser_offset;
 
-    /* One batch. */
+    /* One batch: of the whole batch of all processes, this one has samples rank, rank + size, ... */
     int batch, crop, latent_side;
+    int whole_batch;
+    int *whole_levels; /* (whole_batch) */
     size_t positions, per_sample; /* latent positions of the batch and of one sample */
     size_t values;                /* pixels x channels of the batch */
     uint8_t *pixels;              /* (batch, crop, crop, channels) */
@@ -71,12 +92,12 @@ typedef struct level_measure {
 } level_measure;
 
 /* setup.c */
-enum { INIT_BATCHES = 4 }; /* of latents a codebook is initialised from */
+enum { INIT_CROPS = 64 }; /* that codebooks are initialised from */
 struct progress;
 VQZ_MUST_CHECK vqz_status trainer_set_up(trainer *t, struct progress *report, vqz_diag *diag);
 void trainer_clear(trainer *t);
-/* Random crops for a batch, as bytes and as network input. */
-void next_crops(trainer *t);
+/* A batch of random crops, as bytes and as network input: crops first, first + step, ... of a draw. */
+void take_crops(trainer *t, uint64_t draw, int first, int step);
 
 /* measure.c */
 enum { MEASURE_CROPS = 48 };
@@ -107,6 +128,10 @@ VQZ_MUST_CHECK vqz_status save_file(const char *path, const byte_span *spans, si
                                     vqz_diag *diag);
 VQZ_MUST_CHECK vqz_status checkpoint_save(trainer *t, const char *path, vqz_diag *diag);
 VQZ_MUST_CHECK vqz_status checkpoint_load(trainer *t, const char *path, vqz_diag *diag);
+/* Gives the leader's state, all that a checkpoint holds, to all processes. */
+void checkpoint_copy(trainer *t);
+/* CRC-32 of that state. */
+uint32_t checkpoint_hash(trainer *t);
 
 /* export.c: builds the integer model from the parameters; calibrates ranges on training crops. */
 VQZ_MUST_CHECK vqz_status export_model(trainer *t, vqzi_model *model, vqz_diag *diag);

@@ -12,7 +12,11 @@ run_make() {
 run_make install
 cd "$work/stage/usr"
 listed=$(find . ! -type d | sort | tr '\n' ' ')
-wanted="./bin/vqz ./include/vqz.h ./lib/libvqz.a ./lib/libvqz.so ./lib/libvqz.so.0 ./lib/pkgconfig/vqz.pc ./share/man/man1/vqz.1 "
+module=
+if echo '#include <mpi.h>' | ${MPICC-mpicc} -E -x c - >/dev/null 2>&1; then
+    module="./lib/vqz/vqz-mpi.so "
+fi
+wanted="./bin/vqz ./include/vqz.h ./lib/libvqz.a ./lib/libvqz.so ./lib/libvqz.so.0 ./lib/pkgconfig/vqz.pc $module./share/man/man1/vqz.1 "
 [ "$listed" = "$wanted" ] || { echo "installed: $listed"; echo "expected:  $wanted"; exit 1; }
 version=$(bin/vqz --version)
 cd - >/dev/null
@@ -35,5 +39,5 @@ export PKG_CONFIG_ALLOW_SYSTEM_CFLAGS PKG_CONFIG_ALLOW_SYSTEM_LIBS
 LD_LIBRARY_PATH="$work/stage/usr/lib" "$work/use" >/dev/null
 
 run_make uninstall
-left=$(find "$work/stage" ! -type d)
+left=$(find "$work/stage" ! -type d -o -path '*/lib/vqz')
 [ -z "$left" ] || { echo "uninstall left: $left"; exit 1; }
