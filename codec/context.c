@@ -1,6 +1,5 @@
 /*
- * context.c - contexts (threads, instruction set, limits) and the planning of a
- * picture's way through a network, for both directions.
+ * context.c - contexts: threads, instruction set, limits; and what is checked against them.
  */
 #include "codec/internal.h"
 
@@ -39,7 +38,8 @@ vqz_status vqz_context_create(vqz_context **out, const vqz_context_options *opti
     if (threads == 0)
         threads = VQZI_MIN(omp_get_num_procs(), MAX_THREADS);
     context->team = (vqzi_team){.threads = threads, .grain = VQZI_GRAIN};
-    context->work_tile = VQZI_WORK_TILE;
+    context->work_width = VQZI_WORK_WIDTH;
+    context->work_height = VQZI_WORK_HEIGHT;
     vqzi_kernels_init(&context->kernels, options->cpu);
     *out = context;
     return VQZ_OK;
@@ -50,7 +50,7 @@ void vqz_context_free(vqz_context *context) {
 }
 
 void vqzi_context_set_tuning(vqz_context *context, uint32_t work_tile, uint64_t grain) {
-    context->work_tile = work_tile;
+    context->work_width = context->work_height = work_tile;
     context->team.grain = grain;
 }
 
@@ -81,34 +81,4 @@ vqz_status vqzi_check_rows(const void *rows, size_t stride, size_t row_bytes, ui
         return vqzi_fail(diag, VQZ_ERROR_ARGUMENT, "%u more rows after %u; the picture has %u",
                          count, done, height);
     return VQZ_OK;
-}
-
-vqz_status vqzi_job_plan(vqzi_job *job, const vqz_context *context, const vqz_model *model,
-                         const vqzi_prepared_net *net, uint32_t width, uint32_t height,
-                         size_t row_bytes, uint64_t other, vqz_diag *diag) {
-    uint32_t stride = model->model.stride;
-    bool analysis = net == &model->analysis;
-    uint64_t limit = context->options.limits.max_memory, total;
-
-    job->columns = (width + stride - 1) / stride;
-    job->rows = (height + stride - 1) / stride;
-    job->tile_rows = VQZI_TILE / stride;
-    for (job->work = context->work_tile;; job->work /= 2) {
-        if (analysis)
-            vqzi_net_plan_make(&job->plan, net, job->columns * stride, job->rows * stride,
-                               job->work / stride);
-        else
-            vqzi_net_plan_make(&job->plan, net, job->columns, job->rows, job->work);
-        job->band = VQZI_MIN(analysis ? job->plan.max_tile_height : job->work, height);
-        job->band = VQZI_MAX(job->band, 1);
-        total = vqzi_add_sizes(job->plan.memory, vqzi_mul_sizes(job->band, row_bytes));
-        total = vqzi_add_sizes(total, other);
-        if (total <= limit)
-            return VQZ_OK;
-        if (job->work == VQZI_MIN_WORK_TILE)
-            return vqzi_fail(diag, VQZ_ERROR_LIMIT,
-                             "%u x %u pixels need %llu bytes of work memory with this model; the "
-                             "limit is %llu, raise max_memory",
-                             width, height, (unsigned long long)total, (unsigned long long)limit);
-    }
 }

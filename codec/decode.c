@@ -21,7 +21,6 @@ struct vqz_decoder {
     vqzi_header header;
     uint32_t channels;
     vqzi_job job;
-    vqzi_executor *synthesis;
     vqzi_quantiser *quantiser;
     vqzi_stream_coder *coder;
     vqzi_alpha alpha;
@@ -30,7 +29,7 @@ struct vqz_decoder {
     uint32_t tiles_read; /* tile rows read so far */
     uint16_t *ring;      /* (ring_size, planes, tile rows, columns) */
     uint32_t y;          /* rows given to the caller so far */
-    uint8_t *band;       /* (job.band, width, channels): rows from y - y % job.work, or NULL */
+    uint8_t *band;       /* (job.band, width, channels): the band that y is in, or NULL */
 };
 
 /* ---- facts and metadata ---- */
@@ -169,8 +168,7 @@ static vqz_status prepare(vqz_decoder *decoder, const vqz_model *model, vqz_diag
     if (decoder->ring)
         status = vqzi_quantiser_create(&decoder->quantiser, decoder->model, &options);
     if (status == VQZ_OK)
-        status = vqzi_executor_create(&decoder->synthesis, decoder->net, &job->plan, options.level,
-                                      &context->kernels, &context->team);
+        status = vqzi_job_open(job, context, decoder->net, options.level);
     if (status == VQZ_OK)
         status = vqzi_stream_coder_create(&decoder->coder, decoder->model, options.level.nearest);
     if (status == VQZ_OK && header->alpha_data) {
@@ -213,7 +211,7 @@ vqz_status vqz_decoder_create(vqz_decoder **out, vqz_context *context, const vqz
 void vqz_decoder_free(vqz_decoder *decoder) {
     if (!decoder)
         return;
-    vqzi_executor_free(decoder->synthesis);
+    vqzi_job_close(&decoder->job);
     vqzi_quantiser_free(decoder->quantiser);
     vqzi_stream_coder_free(decoder->coder);
     vqzi_alpha_clear(&decoder->alpha);
@@ -260,11 +258,18 @@ static vqz_status read_tiles(vqz_decoder *decoder, uint32_t tile) {
     return VQZ_OK;
 }
 
+/* A band of pixels, which starts at row decoder->y. */
+typedef struct pixel_band {
+    const vqz_decoder *decoder;
+    uint8_t *rows;
+    size_t stride;
+    uint32_t height;
+} pixel_band;
+
 typedef struct work_tile {
     const vqz_decoder *decoder;
-    uint32_t x, y; /* pixels */
-    uint8_t *rows; /* of the band, which starts at y */
-    size_t stride;
+    const pixel_band *band;
+    uint32_t x; /* pixels */
     vqzi_view input, output;
 } work_tile;
 
@@ -284,34 +289,37 @@ static void store_row(const void *job, int thread, int64_t row) {
     const vqz_decoder *decoder = tile->decoder;
     (void)thread;
     vqzi_pixels_store_row(&tile->output, row, tile->x,
-                          VQZI_MIN(tile->x + decoder->job.work, decoder->header.width),
+                          VQZI_MIN(tile->x + decoder->job.work_width, decoder->header.width),
                           decoder->model->pixel_shift,
-                          tile->rows + (size_t)(row - tile->y) * tile->stride, decoder->channels);
+                          tile->band->rows + (size_t)(row - decoder->y) * tile->band->stride,
+                          decoder->channels);
 }
 
-static void decode_work_tile(work_tile *tile, uint32_t height) {
-    const vqz_decoder *decoder = tile->decoder;
-    const vqzi_team *team = &decoder->context->team;
-    uint64_t width = VQZI_MIN(decoder->job.work, decoder->header.width - tile->x);
+static void decode_work_tile(const void *argument, int worker, int64_t index) {
+    const pixel_band *band = argument;
+    const vqz_decoder *decoder = band->decoder;
+    const vqzi_job *job = &decoder->job;
+    const vqzi_team *team = &job->teams[worker];
+    uint32_t x = (uint32_t)index * job->work_width, y = decoder->y;
+    uint64_t width = VQZI_MIN(job->work_width, decoder->header.width - x);
+    work_tile tile = {.decoder = decoder, .band = band, .x = x};
 
-    tile->input = vqzi_executor_begin(decoder->synthesis, tile->x, tile->y);
-    const vqzi_view *input = &tile->input;
+    tile.input = vqzi_executor_begin(job->executors[worker], x, y);
+    const vqzi_view *input = &tile.input;
     uint64_t positions =
         (uint64_t)((input->y.end - input->y.begin) * (input->x.end - input->x.begin));
     vqzi_team_run(team, positions * vqzi_quantiser_work(decoder->quantiser), input->y.begin,
-                  input->y.end, dequantise_row, tile);
-    tile->output = vqzi_executor_run(decoder->synthesis);
-    vqzi_team_run(team, width * height * tile->output.channels * VQZI_ELEMENT_WORK, tile->y,
-                  (int64_t)tile->y + height, store_row, tile);
+                  input->y.end, dequantise_row, &tile);
+    tile.output = vqzi_executor_run(job->executors[worker]);
+    vqzi_team_run(team, width * band->height * tile.output.channels * VQZI_ELEMENT_WORK, y,
+                  (int64_t)y + band->height, store_row, &tile);
 }
 
-/* Decodes the band that starts at decoder->y, of `height` rows. */
 static vqz_status decode_band(vqz_decoder *decoder, uint8_t *rows, size_t stride,
                               uint32_t height) {
+    pixel_band band = {decoder, rows, stride, height};
     VQZ_TRY(read_tiles(decoder, decoder->y / VQZI_TILE));
-    for (uint32_t x = 0; x < decoder->header.width; x += decoder->job.work)
-        decode_work_tile(&(work_tile){.decoder = decoder, .x = x, .y = decoder->y, .rows = rows,
-                                      .stride = stride}, height);
+    vqzi_job_run_band(&decoder->job, decode_work_tile, &band);
     for (uint32_t y = 0; decoder->header.alpha_data && y < height; y++)
         VQZ_TRY(vqzi_alpha_read(&decoder->alpha, rows + y * stride + decoder->channels - 1,
                                 decoder->channels));
@@ -322,7 +330,7 @@ static vqz_status decode_band(vqz_decoder *decoder, uint8_t *rows, size_t stride
 /* Gives some of `count` rows, at least one. */
 static vqz_status read_some(vqz_decoder *decoder, uint8_t *rows, size_t stride, uint32_t count,
                             uint32_t *given) {
-    uint32_t work = decoder->job.work, into = decoder->y % work;
+    uint32_t work = decoder->job.work_height, into = decoder->y % work;
     uint32_t height = VQZI_MIN(work, decoder->header.height - (decoder->y - into));
     size_t size;
 

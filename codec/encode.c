@@ -21,7 +21,6 @@ struct vqz_encoder {
     uint32_t width, height, channels;
     vqz_encode_options options;
     vqzi_job job;
-    vqzi_executor *analysis;
     vqzi_quantiser *quantiser;
     vqzi_stream_coder *coder;
     uint8_t *ring;        /* (job.band, width, channels): row y at y modulo job.band */
@@ -75,7 +74,7 @@ static vqz_status prepare(vqz_encoder *encoder, const vqz_model *model, vqz_diag
     vqzi_quantiser_options options = {
         .level = vqzi_model_level(encoder->model, request->quality),
         .encode = true,
-        .max_width = context->work_tile / stride,
+        .max_width = context->work_width / stride,
         .positions = (uint64_t)encoder->width * encoder->height / stride / stride,
         .kernels = &context->kernels,
         .threads = context->team.threads,
@@ -96,8 +95,7 @@ static vqz_status prepare(vqz_encoder *encoder, const vqz_model *model, vqz_diag
     if (encoder->indices && encoder->ring)
         status = vqzi_quantiser_create(&encoder->quantiser, encoder->model, &options);
     if (status == VQZ_OK)
-        status = vqzi_executor_create(&encoder->analysis, encoder->net, &encoder->job.plan,
-                                      options.level, &context->kernels, &context->team);
+        status = vqzi_job_open(&encoder->job, context, encoder->net, options.level);
     if (status == VQZ_OK)
         status = vqzi_stream_coder_create(&encoder->coder, encoder->model, options.level.nearest);
     if (status == VQZ_OK && needs_alpha_chunk(encoder))
@@ -135,7 +133,7 @@ vqz_status vqz_encoder_create(vqz_encoder **out, vqz_context *context, const vqz
     return VQZ_OK;
 }
 
-/* ---- rows of work tiles ---- */
+/* ---- bands ---- */
 
 typedef struct work_tile {
     const vqz_encoder *encoder;
@@ -158,7 +156,7 @@ static void quantise_row(const void *job, int thread, int64_t row) {
     const vqz_encoder *encoder = tile->encoder;
     const vqzi_view *latents = &tile->latents;
     uint32_t columns = encoder->job.columns, tile_rows = encoder->job.tile_rows;
-    uint32_t end_x = VQZI_MIN(tile->x + encoder->job.plan.tile, columns);
+    uint32_t end_x = VQZI_MIN(tile->x + encoder->job.plan.tile_width, columns);
     uint16_t *planes[VQZI_MAX_PLANES];
     for (uint32_t p = 0; p < encoder->model->plane_count; p++)
         planes[p] = encoder->indices +
@@ -169,19 +167,21 @@ static void quantise_row(const void *job, int thread, int64_t row) {
                       end_x - tile->x, planes);
 }
 
-static void encode_work_tile(const vqz_encoder *encoder, uint32_t x) {
-    const vqzi_team *team = &encoder->context->team;
-    uint32_t size = encoder->job.plan.tile, y = encoder->latent_rows;
-    uint64_t width = VQZI_MIN(size, encoder->job.columns - x);
-    uint64_t height = VQZI_MIN(size, encoder->job.rows - y);
+static void encode_work_tile(const void *argument, int worker, int64_t index) {
+    const vqz_encoder *encoder = argument;
+    const vqzi_job *job = &encoder->job;
+    const vqzi_team *team = &job->teams[worker];
+    uint32_t x = (uint32_t)index * job->plan.tile_width, y = encoder->latent_rows;
+    uint64_t width = VQZI_MIN(job->plan.tile_width, job->columns - x);
+    uint64_t height = VQZI_MIN(job->plan.tile_height, job->rows - y);
     work_tile tile = {.encoder = encoder, .x = x};
 
-    tile.input = vqzi_executor_begin(encoder->analysis, x, y);
+    tile.input = vqzi_executor_begin(job->executors[worker], x, y);
     const vqzi_view *input = &tile.input;
     uint64_t pixels = (uint64_t)((input->y.end - input->y.begin) * (input->x.end - input->x.begin));
     vqzi_team_run(team, pixels * input->channels * VQZI_ELEMENT_WORK, input->y.begin, input->y.end,
                   load_row, &tile);
-    tile.latents = vqzi_executor_run(encoder->analysis);
+    tile.latents = vqzi_executor_run(job->executors[worker]);
     vqzi_team_run(team, width * height * vqzi_quantiser_work(encoder->quantiser), y,
                   (int64_t)(y + height), quantise_row, &tile);
 }
@@ -200,17 +200,16 @@ static vqz_status write_tiles(vqz_encoder *encoder) {
     return VQZ_OK;
 }
 
-/* Analyses every row of work tiles whose pixels are there. */
+/* Analyses every band whose pixels are there. */
 static vqz_status encode_rows(vqz_encoder *encoder) {
     const vqzi_job *job = &encoder->job;
     while (encoder->latent_rows < job->rows) {
-        int64_t begin = encoder->latent_rows, end = begin + job->plan.tile;
+        int64_t begin = encoder->latent_rows, end = begin + job->plan.tile_height;
         vqzi_span input = vqzi_net_input_span(encoder->net, job->plan.height,
                                               (vqzi_span){begin, end});
         if (encoder->rows < VQZI_MIN(input.end, (int64_t)encoder->height))
             break;
-        for (uint32_t x = 0; x < job->columns; x += job->plan.tile)
-            encode_work_tile(encoder, x);
+        vqzi_job_run_band(job, encode_work_tile, encoder);
         encoder->latent_rows = (uint32_t)VQZI_MIN(end, (int64_t)job->rows);
         if (encoder->latent_rows % job->tile_rows == 0 || encoder->latent_rows == job->rows)
             VQZ_TRY(write_tiles(encoder));
@@ -300,7 +299,7 @@ vqz_status vqz_encoder_finish(vqz_encoder *encoder, void **out, size_t *size, vq
 void vqz_encoder_free(vqz_encoder *encoder) {
     if (!encoder)
         return;
-    vqzi_executor_free(encoder->analysis);
+    vqzi_job_close(&encoder->job);
     vqzi_quantiser_free(encoder->quantiser);
     vqzi_stream_coder_free(encoder->coder);
     vqzi_alpha_clear(&encoder->alpha);

@@ -7,9 +7,9 @@
 #include "codec/net.h"
 #include "format/container.h"
 
-/* Pixels along each side of a work tile.  Larger tiles recompute less halo, smaller ones stay in
-   cache; the result is the same for every power of two up to VQZI_TILE. */
-enum { VQZI_WORK_TILE = 512, VQZI_MIN_WORK_TILE = VQZI_MAX_STRIDE };
+/* Most pixels of a work tile.  Larger tiles recompute less halo, smaller ones take less memory; the
+   result is the same for every height that is a power of two up to VQZI_TILE and every width. */
+enum { VQZI_WORK_WIDTH = 1024, VQZI_WORK_HEIGHT = 512, VQZI_MIN_WORK = VQZI_MAX_STRIDE };
 
 /* Metadata blocks beyond this are refused: no profile or camera block comes near. */
 enum { VQZI_MAX_METADATA = 1 << 26 };
@@ -23,11 +23,11 @@ struct vqz_context {
     vqz_context_options options;
     vqzi_kernels kernels;
     vqzi_team team;
-    uint32_t work_tile;
+    uint32_t work_width, work_height;
 };
 
-/* For tests.  Size of the work tiles: a power of two, VQZI_MIN_WORK_TILE..VQZI_TILE; grain: see
-   team.h.  Neither may change a result. */
+/* For tests.  Most pixels along each side of a work tile: a power of two, VQZI_MIN_WORK..VQZI_TILE;
+   grain: see team.h.  Neither may change a result. */
 void vqzi_context_set_tuning(vqz_context *context, uint32_t work_tile, uint64_t grain);
 
 /* Whether a picture of this size is acceptable to the interface and the limits. */
@@ -38,19 +38,33 @@ VQZ_MUST_CHECK vqz_status vqzi_check_rows(const void *rows, size_t stride, size_
                                           uint32_t done, uint32_t count, uint32_t height,
                                           vqz_diag *diag);
 
-/* How a picture of this size runs through one network of a model: padded latent size, and the work
-   tile, shrunk until all fits the memory limit: the network, the rows of pixels that a row of work
-   tiles needs at once, and `other` bytes. */
+/* ---- job.c: a picture's way through one network of a model ---- */
+
+/* The picture is taken in bands, each a row of work tiles.  Where there are enough tiles every
+   worker takes one at a time, on its own; else there is one worker and all threads share the rows
+   of its loops. */
 typedef struct vqzi_job {
-    uint32_t columns, rows; /* of the latent */
-    uint32_t work;          /* pixels of a work tile */
-    uint32_t tile_rows;     /* latent rows, and columns, of a container tile */
-    uint32_t band;          /* rows of pixels to hold */
+    uint32_t columns, rows;           /* of the latent, padding included */
+    uint32_t tile_rows;               /* latent rows, and columns, of a container tile */
+    uint32_t work_width, work_height; /* pixels of a work tile */
+    uint32_t tiles;                   /* work tiles of a band */
+    uint32_t band;                    /* rows of pixels that a band reads or writes */
     vqzi_net_plan plan;
+    int workers;
+    vqzi_executor **executors; /* (workers) */
+    vqzi_team *teams;          /* (workers): who runs the loops of a tile */
 } vqzi_job;
+
+/* Shrinks the work tiles until all fits the memory limit: executors, a band of pixels, and `other`
+   bytes. */
 VQZ_MUST_CHECK vqz_status vqzi_job_plan(vqzi_job *job, const vqz_context *context,
                                         const vqz_model *model, const vqzi_prepared_net *net,
                                         uint32_t width, uint32_t height, size_t row_bytes,
                                         uint64_t other, vqz_diag *diag);
+VQZ_MUST_CHECK vqz_status vqzi_job_open(vqzi_job *job, const vqz_context *context,
+                                        const vqzi_prepared_net *net, vqzi_level level);
+/* Calls run(argument, worker, tile) for every tile of a band. */
+void vqzi_job_run_band(const vqzi_job *job, vqzi_team_row *run, const void *argument);
+void vqzi_job_close(vqzi_job *job);
 
 #endif

@@ -186,7 +186,7 @@ static uint32_t choose_slot(vqzi_net_plan *plan, const int64_t *busy_until, int6
 }
 
 void vqzi_net_plan_make(vqzi_net_plan *plan, const vqzi_prepared_net *prepared, uint32_t width,
-                        uint32_t height, uint32_t tile) {
+                        uint32_t height, uint32_t tile_width, uint32_t tile_height) {
     uint64_t widths[VQZI_MAX_OPS + 1], heights[VQZI_MAX_OPS + 1];
     int64_t busy_until[VQZI_MAX_OPS + 1];
     uint32_t registers = prepared->net->op_count + 1;
@@ -194,9 +194,10 @@ void vqzi_net_plan_make(vqzi_net_plan *plan, const vqzi_prepared_net *prepared, 
     memset(plan, 0, sizeof *plan);
     plan->width = width;
     plan->height = height;
-    plan->tile = tile;
-    max_extents(prepared, width, tile, widths);
-    max_extents(prepared, height, tile, heights);
+    plan->tile_width = tile_width;
+    plan->tile_height = tile_height;
+    max_extents(prepared, width, tile_width, widths);
+    max_extents(prepared, height, tile_height, heights);
     plan->max_tile_width = (uint32_t)widths[0];
     plan->max_tile_height = (uint32_t)heights[0];
     for (uint32_t r = 0; r < registers; r++) {
@@ -290,10 +291,12 @@ vqzi_view vqzi_executor_begin(vqzi_executor *executor, uint32_t x, uint32_t y) {
     const vqzi_net_plan *plan = executor->plan;
     uint32_t registers = executor->prepared->net->op_count + 1;
 
-    find_spans(executor->prepared, plan->width, (vqzi_span){x, (int64_t)x + plan->tile}, spans);
+    find_spans(executor->prepared, plan->width, (vqzi_span){x, (int64_t)x + plan->tile_width},
+               spans);
     for (uint32_t r = 0; r < registers; r++)
         executor->views[r].x = spans[r];
-    find_spans(executor->prepared, plan->height, (vqzi_span){y, (int64_t)y + plan->tile}, spans);
+    find_spans(executor->prepared, plan->height, (vqzi_span){y, (int64_t)y + plan->tile_height},
+               spans);
     for (uint32_t r = 0; r < registers; r++)
         executor->views[r].y = spans[r];
     place_view(executor, 0);

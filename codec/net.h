@@ -52,16 +52,16 @@ vqzi_span vqzi_net_input_span(const vqzi_prepared_net *prepared, uint32_t input_
 
 typedef struct vqzi_net_plan {
     uint32_t width, height; /* of the input */
-    uint32_t tile;          /* output positions along each axis */
+    uint32_t tile_width, tile_height; /* in output positions */
     uint32_t slot_count;
     uint8_t slot[VQZI_MAX_OPS + 1];          /* buffer of a register */
     uint64_t elements[VQZI_MAX_OPS + 1];     /* size of a buffer */
     uint64_t memory;        /* bytes an executor will allocate, UINT64_MAX when beyond counting */
     uint32_t max_tile_width, max_tile_height; /* of the input region of a tile */
 } vqzi_net_plan;
-/* Sizes for tiles at multiples of `tile` output positions. */
+/* Sizes for tiles at multiples of tile_width and tile_height. */
 void vqzi_net_plan_make(vqzi_net_plan *plan, const vqzi_prepared_net *prepared, uint32_t width,
-                        uint32_t height, uint32_t tile);
+                        uint32_t height, uint32_t tile_width, uint32_t tile_height);
 
 /* Work memory of one network at one quality level; runs on the threads of the team. */
 typedef struct vqzi_executor vqzi_executor;
@@ -71,8 +71,7 @@ VQZ_MUST_CHECK vqz_status vqzi_executor_create(vqzi_executor **executor,
                                                const vqzi_kernels *kernels,
                                                const vqzi_team *team);
 void vqzi_executor_free(vqzi_executor *executor);
-/* Starts a tile (x and y multiples of plan->tile in output positions, clipped to the output) and
-   gives the input region to be filled by the caller. */
+/* Starts a tile (x and y multiples of the plan's tile, clipped to the output) and gives the input region to be filled by the caller. */
 vqzi_view vqzi_executor_begin(vqzi_executor *executor, uint32_t x, uint32_t y);
 /* Runs the network; the view holds the tile's output until the next begin. */
 vqzi_view vqzi_executor_run(vqzi_executor *executor);

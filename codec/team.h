@@ -13,9 +13,10 @@ enum { VQZI_GRAIN = 1 << 23, VQZI_ELEMENT_WORK = 16 }; /* moving an element coun
 typedef struct vqzi_team {
     int threads;
     uint64_t grain; /* 0 shares every loop */
+    int first;      /* number of its first thread */
 } vqzi_team;
 
-/* One row; thread is 0..threads-1 and no two calls at a time have the same. */
+/* One row; thread is first..first+threads-1 and no two calls at a time have the same. */
 typedef void vqzi_team_row(const void *job, int thread, int64_t row);
 /* Calls run(job, ., row) once for every row of begin..end-1, in no particular order. */
 void vqzi_team_run(const vqzi_team *team, uint64_t work, int64_t begin, int64_t end,
