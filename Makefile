@@ -38,13 +38,15 @@ ALL_LDFLAGS = -fopenmp $(if $(SAN),-fsanitize=$(SAN)) $(LDFLAGS)
 
 # Folders of kernels for instruction sets that this processor family does not have stay out.
 MACHINE := $(shell $(CC) -dumpmachine 2>/dev/null)
-X86_SRC := $(if $(filter x86_64-% i386-% i486-% i586-% i686-%,$(MACHINE)),$(wildcard codec/kernels/x86/*.c))
-LIB_SRC := $(wildcard format/*.c codec/*.c codec/kernels/*.c) $(X86_SRC)
+ISA_SRC := $(if $(filter x86_64-%,$(MACHINE)),$(wildcard codec/kernels/x86/*.c)) \
+           $(if $(filter aarch64-%,$(MACHINE)),$(wildcard codec/kernels/arm/*.c))
+LIB_SRC := $(wildcard format/*.c codec/*.c codec/kernels/*.c) $(ISA_SRC)
 TRAIN_SRC := $(wildcard trainer/*.c)
 CLI_SRC := $(wildcard cli/*.c)
 TEST_SRC := $(wildcard tests/*/test_*.c)
 TEST_SCRIPTS := $(wildcard tests/*/test_*.sh)
 SUPPORT_SRC := $(wildcard tests/support/*.c)
+KERNEL_BENCH_SRC := tests/kernels/bench.c tests/kernels/peak.c
 # Prints what is made instead of the whole command, unless V=1.
 say = $(if $(V),,@echo '  $(1) $@';)
 objects = $(patsubst %.c,$(BUILD)/%.o,$(1))
@@ -91,6 +93,9 @@ $(BUILD)/flags: FORCE
 # over its weights that every start waits for.  The trainer is float code, where the compiler may
 # reassociate and may use what the machine has only through oneDNN.
 $(BUILD)/codec/kernels/x86/%_avx2.o: ALL_CFLAGS += -mavx2
+$(BUILD)/codec/kernels/x86/%_avxvnni.o: ALL_CFLAGS += -mavx2 -mavxvnni
+$(BUILD)/codec/kernels/x86/%_avx512.o: ALL_CFLAGS += -mavx512bw
+$(BUILD)/codec/kernels/x86/%_avx512vnni.o: ALL_CFLAGS += -mavx512bw -mavx512vnni
 $(BUILD)/format/model_%.o: ALL_CFLAGS += -O3
 $(BUILD)/trainer/%.o: ALL_CFLAGS += -O3 -fno-math-errno -fno-trapping-math
 $(BUILD)/codec/default_model.o: ALL_CFLAGS += -DVQZI_DEFAULT_MODEL='"$(DEFAULT_MODEL)"'
@@ -124,7 +129,9 @@ $(BUILD)/vqz: $(BUILD)/cli/main.o $(BUILD)/libcli.a $(BUILD)/libtrainer.a $(BUIL
 
 $(BUILD)/tests/%: $(BUILD)/tests/%.o $(BUILD)/libsupport.a $(BUILD)/libcli.a $(BUILD)/libtrainer.a \
                   $(BUILD)/libvqz.a
-	$(call say,LINK) $(CC) $(ALL_LDFLAGS) -o $@ $^ -lcmocka $(CLI_LIBS)
+	$(call say,LINK) $(CC) $(ALL_LDFLAGS) -o $@ $(filter %.o,$^) $(filter %.a,$^) -lcmocka $(CLI_LIBS)
+
+$(BUILD)/tests/kernels/test_kernels: $(call objects,$(KERNEL_BENCH_SRC))
 
 .PHONY: tests
 tests: all $(TESTS)
@@ -184,9 +191,10 @@ uninstall:
 
 # ---- for those who work on it ----
 
-SOURCES = $(LIB_SRC) $(TRAIN_SRC) trainer/mpi/module.c $(CLI_SRC) $(TEST_SRC) $(SUPPORT_SRC) $(wildcard samples/render/*.c)
-HEADERS = $(wildcard codec/*.h codec/kernels/*.h codec/kernels/x86/*.h format/*.h trainer/*.h cli/*.h \
-            tests/support/*.h samples/render/*.h)
+SOURCES = $(LIB_SRC) $(TRAIN_SRC) trainer/mpi/module.c $(CLI_SRC) $(TEST_SRC) $(KERNEL_BENCH_SRC) \
+          $(SUPPORT_SRC) $(wildcard samples/render/*.c)
+HEADERS = $(wildcard codec/*.h codec/kernels/*.h codec/kernels/*/*.h format/*.h trainer/*.h cli/*.h \
+            tests/support/*.h tests/kernels/*.h samples/render/*.h)
 
 .PHONY: format
 format:
@@ -207,11 +215,12 @@ FOLDER ?= samples/pictures
 bench-rd: $(BUILD)/tests/bench/bench_rd
 	@$(BUILD)/tests/bench/bench_rd $(MODEL) $(FOLDER)
 
-# Training speed of the presets' networks, and speed of the integer convolutions.
+# Training speed of the presets' networks; speed of the integer kernels on the default model's layers
+# for every instruction set of this processor, beside that of their multiplications alone.
 .PHONY: bench-speed
 bench-speed: $(BUILD)/tests/bench/bench_network $(BUILD)/tests/kernels/test_kernels
 	@$(BUILD)/tests/bench/bench_network
-	@$(BUILD)/tests/kernels/test_kernels --bench
+	@$(BUILD)/tests/kernels/test_kernels --bench $(if $(CSV),--csv '$(CSV)')
 
 .PHONY: clean
 clean:
@@ -226,11 +235,12 @@ help:
 	@echo 'make install     to PREFIX ($(PREFIX)), below DESTDIR; make uninstall removes it again'
 	@echo 'make pictures    draw samples/pictures again'
 	@echo 'make bench-rd    bytes, PSNR and MS-SSIM beside WebP and AVIF; MODEL=file.vqm FOLDER=pictures'
-	@echo 'make bench-speed GMAC/s of training and of the integer kernels'
+	@echo 'make bench-speed GMAC/s of training and of the integer kernels (CSV=file: these as a table)'
 	@echo 'make format      clang-format all sources'
 	@echo 'make lint        cppcheck and clang-tidy, findings listed'
 	@echo 'make clean       remove $(BUILD)/ and the products'
 	@echo 'Variables: CC CFLAGS LDFLAGS BUILD WERROR=1 V=1 SAN=address,undefined PREFIX DESTDIR'
 	@echo '           DEFAULT_MODEL MPICC; see the top of the Makefile'
 
--include $(LIB_OBJ:.o=.d) $(TRAIN_OBJ:.o=.d) $(CLI_OBJ:.o=.d) $(SUPPORT_OBJ:.o=.d) $(TESTS:=.d)
+-include $(LIB_OBJ:.o=.d) $(TRAIN_OBJ:.o=.d) $(CLI_OBJ:.o=.d) $(SUPPORT_OBJ:.o=.d) $(TESTS:=.d) \
+         $(patsubst %.c,$(BUILD)/%.d,$(KERNEL_BENCH_SRC))

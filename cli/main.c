@@ -21,7 +21,8 @@ static void print_overview(FILE *out) {
           "Environment:\n"
           "  VQZ_MODEL_PATH          folders with models, separated by colons; searched before\n"
           "                          $XDG_DATA_HOME/vqz/models and $XDG_DATA_DIRS/vqz/models\n"
-          "  VQZ_CPU=scalar|avx2     highest instruction set to use; the result is the same\n",
+          "  VQZ_CPU                 highest instruction set to use: scalar, avx2, avxvnni, avx512,\n"
+          "                          avx512vnni, neon; the result is the same\n",
           out);
 }
 
@@ -59,15 +60,19 @@ static const command *find_command(const char *name) {
 }
 
 static bool parse_cpu(const char *text, vqz_cpu *cpu) {
-    if (text == NULL || text[0] == '\0')
-        *cpu = VQZ_CPU_BEST;
-    else if (strcmp(text, "scalar") == 0)
-        *cpu = VQZ_CPU_SCALAR;
-    else if (strcmp(text, "avx2") == 0)
-        *cpu = VQZ_CPU_AVX2;
-    else
-        return false;
-    return true;
+    static const struct {
+        const char *name;
+        vqz_cpu cpu;
+    } names[] = { { "", VQZ_CPU_BEST },         { "scalar", VQZ_CPU_SCALAR },
+                  { "avx2", VQZ_CPU_AVX2 },     { "avxvnni", VQZ_CPU_AVX_VNNI },
+                  { "avx512", VQZ_CPU_AVX512 }, { "avx512vnni", VQZ_CPU_AVX512_VNNI },
+                  { "neon", VQZ_CPU_NEON } };
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        if (strcmp(text == NULL ? "" : text, names[i].name) == 0) {
+            *cpu = names[i].cpu;
+            return true;
+        }
+    return false;
 }
 
 static int run_command(const command *c, int count, char **arguments) {
@@ -92,7 +97,8 @@ static int run_command(const command *c, int count, char **arguments) {
         print_help(c, stdout);
         code = EXIT_DONE;
     } else if (!parse_cpu(getenv("VQZ_CPU"), &s.cpu)) {
-        code = usage_error(NULL, "VQZ_CPU must be scalar or avx2, or not set");
+        code = usage_error(NULL, "VQZ_CPU must be scalar, avx2, avxvnni, avx512, avx512vnni or neon, "
+                                 "or not set");
     } else if (operand_count == 0) {
         code = usage_error(c->name, c->no_operand);
     } else {

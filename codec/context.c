@@ -26,8 +26,7 @@ vqz_status vqz_context_create(vqz_context **out, const vqz_context_options *opti
         return vqzi_fail(diag, VQZ_ERROR_ARGUMENT,
                          "%d threads asked for; use 1 to %d, or 0 for one a processor",
                          options->threads, MAX_THREADS);
-    if (options->cpu != VQZ_CPU_BEST && options->cpu != VQZ_CPU_SCALAR &&
-        options->cpu != VQZ_CPU_AVX2)
+    if ((unsigned)options->cpu > VQZ_CPU_AVX512_VNNI && options->cpu != VQZ_CPU_NEON)
         return vqzi_fail(diag, VQZ_ERROR_ARGUMENT, "unknown instruction set %d in the options",
                          (int)options->cpu);
     vqz_context *context = calloc(1, sizeof *context);

@@ -131,8 +131,17 @@ typedef struct vqz_info {
 
 typedef struct vqz_context vqz_context;
 
-/* Highest instruction set a context may use; output is the same for all of them. */
-typedef enum vqz_cpu { VQZ_CPU_BEST = 0, VQZ_CPU_SCALAR = 1, VQZ_CPU_AVX2 = 2 } vqz_cpu;
+/* Highest instruction set a context may use; output is the same for all of them.  The best one that the
+   processor has, up to this, is used; an instruction set of another family of processors is none. */
+typedef enum vqz_cpu {
+    VQZ_CPU_BEST = 0,
+    VQZ_CPU_SCALAR = 1,
+    VQZ_CPU_AVX2 = 2, /* x86-64, in ascending order */
+    VQZ_CPU_AVX_VNNI = 3,
+    VQZ_CPU_AVX512 = 4, /* F and BW */
+    VQZ_CPU_AVX512_VNNI = 5,
+    VQZ_CPU_NEON = 32 /* 64-bit ARM */
+} vqz_cpu;
 
 typedef struct vqz_context_options {
     int threads; /* 0: all processors */

@@ -3,8 +3,8 @@
  *
  * Every variant computes exactly what the reference does (tests/kernels proves it).  A table is
  * filled with the reference and then overridden in ascending order of instruction set; each context
- * holds its own, so nothing here is global.  A new instruction set adds one file with a
- * vqzi_kernels_init_*() and one line in table.c.
+ * holds its own, so nothing here is global.  A new instruction set adds one file that gives
+ * template.h its vocabulary, with a vqzi_kernels_init_*(), and one line in table.c.
  */
 #ifndef VQZI_KERNELS_H
 #define VQZI_KERNELS_H
@@ -71,6 +71,11 @@ typedef struct vqzi_kernels {
 void vqzi_kernels_init(vqzi_kernels *kernels, vqz_cpu cpu);
 
 void vqzi_kernels_init_ref(vqzi_kernels *kernels);
-void vqzi_kernels_init_avx2(vqzi_kernels *kernels); /* leaves the table alone without AVX2 */
+/* Each leaves the table alone where the processor has not the instruction set. */
+void vqzi_kernels_init_avx2(vqzi_kernels *kernels);
+void vqzi_kernels_init_avxvnni(vqzi_kernels *kernels);
+void vqzi_kernels_init_avx512(vqzi_kernels *kernels);
+void vqzi_kernels_init_avx512vnni(vqzi_kernels *kernels);
+void vqzi_kernels_init_neon(vqzi_kernels *kernels);
 
 #endif

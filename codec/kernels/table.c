@@ -4,12 +4,23 @@
  */
 #include "codec/kernels/kernels.h"
 
-void vqzi_kernels_init(vqzi_kernels *kernels, vqz_cpu cpu) {
-    vqzi_kernels_init_ref(kernels);
+static const struct {
+    vqz_cpu cpu;
+    void (*init)(vqzi_kernels *kernels);
+} sets[] = {
+    {VQZ_CPU_SCALAR, vqzi_kernels_init_ref},
 #if defined(__x86_64__)
-    if (cpu == VQZ_CPU_BEST || cpu >= VQZ_CPU_AVX2)
-        vqzi_kernels_init_avx2(kernels);
-#else
-    (void)cpu;
+    {VQZ_CPU_AVX2, vqzi_kernels_init_avx2},
+    {VQZ_CPU_AVX_VNNI, vqzi_kernels_init_avxvnni},
+    {VQZ_CPU_AVX512, vqzi_kernels_init_avx512},
+    {VQZ_CPU_AVX512_VNNI, vqzi_kernels_init_avx512vnni},
+#elif defined(__aarch64__)
+    {VQZ_CPU_NEON, vqzi_kernels_init_neon},
 #endif
+};
+
+void vqzi_kernels_init(vqzi_kernels *kernels, vqz_cpu cpu) {
+    for (size_t i = 0; i < sizeof sets / sizeof *sets; i++)
+        if (i == 0 || cpu == VQZ_CPU_BEST || sets[i].cpu <= cpu)
+            sets[i].init(kernels);
 }
