@@ -170,7 +170,8 @@ static vqz_status prepare(vqz_decoder *decoder, const vqz_model *model, vqz_diag
     if (status == VQZ_OK)
         status = vqzi_job_open(job, context, decoder->net, options.level);
     if (status == VQZ_OK)
-        status = vqzi_stream_coder_create(&decoder->coder, decoder->model, options.level.nearest);
+        status = vqzi_stream_coder_create(&decoder->coder, decoder->model, options.level.nearest,
+                                          &context->team);
     if (status == VQZ_OK && header->alpha_data) {
         status = vqzi_alpha_read_begin(&decoder->alpha, header->width, header->height,
                                        header->alpha_data, header->alpha_size);

@@ -97,7 +97,8 @@ static vqz_status prepare(vqz_encoder *encoder, const vqz_model *model, vqz_diag
     if (status == VQZ_OK)
         status = vqzi_job_open(&encoder->job, context, encoder->net, options.level);
     if (status == VQZ_OK)
-        status = vqzi_stream_coder_create(&encoder->coder, encoder->model, options.level.nearest);
+        status = vqzi_stream_coder_create(&encoder->coder, encoder->model, options.level.nearest,
+                                          &context->team);
     if (status == VQZ_OK && needs_alpha_chunk(encoder))
         status = vqzi_alpha_write_begin(&encoder->alpha, encoder->width, encoder->height,
                                         &encoder->alpha_chunk);

@@ -12,7 +12,7 @@
 #define VQZI_NET_H
 
 #include "codec/kernels/kernels.h"
-#include "codec/team.h"
+#include "format/team.h"
 #include "format/model.h"
 
 enum { VQZI_NET_MARGIN = 2 }; /* zero positions around a register: a 5x5 kernel reaches this far */

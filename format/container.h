@@ -35,6 +35,7 @@
 
 #include "format/common.h"
 #include "format/model.h"
+#include "format/team.h"
 
 enum {
     VQZI_VERSION = 1,
@@ -110,11 +111,13 @@ VQZ_MUST_CHECK vqz_status vqzi_unpacker_read(vqzi_unpacker *unpacker, void *dst,
 VQZ_MUST_CHECK vqz_status vqzi_unpacker_finish(vqzi_unpacker *unpacker);
 void vqzi_unpacker_free(vqzi_unpacker *unpacker);
 
-/* Coder of the streams at one level of a model; owns zstd contexts and digested dictionaries (made on
-   first use).  One per thread. */
+/* Coder of the streams at one level of a model; owns zstd contexts (made on first use).  The planes
+   of a tile are shared by the threads of the team (NULL: the calling thread alone), which must
+   outlive the coder; what is written does not depend on them.  One coder per calling thread. */
 typedef struct vqzi_stream_coder vqzi_stream_coder;
 VQZ_MUST_CHECK vqz_status vqzi_stream_coder_create(vqzi_stream_coder **coder,
-                                                   const vqzi_model *model, uint32_t level);
+                                                   const vqzi_model *model, uint32_t level,
+                                                   const vqzi_team *team);
 void vqzi_stream_coder_free(vqzi_stream_coder *coder);
 /* Appends the streams of one tile, whichever method and filter is smallest for each.
    indices: plane p at indices[p], (rows, columns) uint16, row pitch `pitch`. */
@@ -130,7 +133,8 @@ VQZ_MUST_CHECK vqz_status vqzi_tile_read(vqzi_stream_coder *coder, vqzi_reader *
 VQZ_MUST_CHECK vqz_status vqzi_dictionary_train(const uint8_t *samples, const size_t *sizes,
                                                 size_t count, size_t capacity, void **data,
                                                 size_t *size);
-/* OK, or MODEL_INVALID when zstd cannot digest these bytes as a formatted dictionary. */
+/* OK, or MODEL_INVALID when these bytes do not start with the tables of a zstd dictionary.  Cheap: a
+   model is checked whenever it is loaded; zstd has the last word at the first use. */
 VQZ_MUST_CHECK vqz_status vqzi_dictionary_check(const uint8_t *data, size_t size);
 
 #endif

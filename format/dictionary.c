@@ -5,6 +5,7 @@
  * match against matters less.  So a dictionary is mostly tables: the least content that zstd
  * allows, or what its own trainer picks, whichever does better on samples it was not made from.
  */
+#include "format/dictionary.h"
 #include "format/container.h"
 #include "format/frame.h"
 
@@ -13,7 +14,7 @@
 #include <zdict.h>
 
 enum {
-    LEVEL = 19,
+    LEVEL = VQZI_STREAM_LEVEL,
     WINDOW_LOG = 17,
     MIN_CONTENT = 128, /* of a dictionary, by zdict's rules */
     MIN_CAPACITY = 256
@@ -29,17 +30,49 @@ typedef struct sample_set {
 typedef enum trainer_kind { TABLES = 0, CONTENT = 1, KIND_COUNT = 2 } trainer_kind;
 
 vqz_status vqzi_dictionary_check(const uint8_t *data, size_t size) {
-    ZSTD_DDict *digested =
-        ZSTD_createDDict_advanced(data, size, ZSTD_dlm_byRef, ZSTD_dct_fullDict, ZSTD_defaultCMem);
-    bool ok = digested != NULL;
-    ZSTD_freeDDict(digested);
-    if (!ok)
-        return VQZ_ERROR_MODEL_INVALID;
-    /* the compressor reads more of the tables than the decompressor: both must accept them */
-    ZSTD_CDict *writer = ZSTD_createCDict_byReference(data, size, LEVEL);
-    ok = writer != NULL;
-    ZSTD_freeCDict(writer);
-    return ok ? VQZ_OK : VQZ_ERROR_MODEL_INVALID;
+    return ZDICT_isError(ZDICT_getDictHeaderSize(data, size)) ? VQZ_ERROR_MODEL_INVALID : VQZ_OK;
+}
+
+vqz_status vqzi_dictionary_compressor(vqzi_dictionary *dictionary, const ZSTD_CDict **digested) {
+    ZSTD_CDict *shared = atomic_load_explicit(&dictionary->compressor, memory_order_acquire);
+    if (shared == NULL) {
+        ZSTD_CDict *own =
+            ZSTD_createCDict_byReference(dictionary->data, dictionary->size, VQZI_STREAM_LEVEL);
+        if (own == NULL)
+            return VQZ_ERROR_MODEL_INVALID;
+        if (atomic_compare_exchange_strong_explicit(&dictionary->compressor, &shared, own,
+                                                    memory_order_acq_rel, memory_order_acquire))
+            shared = own;
+        else
+            ZSTD_freeCDict(own);
+    }
+    *digested = shared;
+    return VQZ_OK;
+}
+
+vqz_status vqzi_dictionary_decompressor(vqzi_dictionary *dictionary, const ZSTD_DDict **digested) {
+    ZSTD_DDict *shared = atomic_load_explicit(&dictionary->decompressor, memory_order_acquire);
+    if (shared == NULL) {
+        ZSTD_DDict *own =
+            ZSTD_createDDict_advanced(dictionary->data, dictionary->size, ZSTD_dlm_byRef,
+                                      ZSTD_dct_fullDict, ZSTD_defaultCMem);
+        if (own == NULL)
+            return VQZ_ERROR_MODEL_INVALID;
+        if (atomic_compare_exchange_strong_explicit(&dictionary->decompressor, &shared, own,
+                                                    memory_order_acq_rel, memory_order_acquire))
+            shared = own;
+        else
+            ZSTD_freeDDict(own);
+    }
+    *digested = shared;
+    return VQZ_OK;
+}
+
+void vqzi_dictionary_clear(vqzi_dictionary *dictionary) {
+    ZSTD_freeCDict(atomic_load(&dictionary->compressor));
+    ZSTD_freeDDict(atomic_load(&dictionary->decompressor));
+    free(dictionary->data);
+    *dictionary = (vqzi_dictionary){0};
 }
 
 /* A dictionary of this kind into `bytes`; 0 when zdict finds the samples unsuitable. */

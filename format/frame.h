@@ -12,7 +12,12 @@
 
 #include <zstd.h>
 
-enum { VQZI_FRAME_HEADER = 2 }; /* bytes */
+enum {
+    VQZI_FRAME_HEADER = 2, /* bytes */
+    /* Index streams and their dictionaries.  On photographs the level below costs 0.4 to 4 % more
+       bytes, 19 saves 0.1 % and takes half as long again. */
+    VQZI_STREAM_LEVEL = 15
+};
 
 /* Contexts set to that format; NULL when memory is short. */
 ZSTD_CCtx *vqzi_frame_compressor(int level, int window_log);

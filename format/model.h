@@ -30,6 +30,8 @@
 
 #include "format/common.h"
 
+#include <stdatomic.h>
+
 enum {
     VQZI_MAX_OPS = 64,
     VQZI_MAX_CHANNELS = 1024,      /* of a register */
@@ -83,10 +85,16 @@ typedef struct vqzi_plane {
     uint8_t *rates;    /* (levels, K), estimated cost of a code in 1/8 bit, for the encoder */
 } vqzi_plane;
 
+/* The digested forms are a cache, NULL until the first use (format/dictionary.h): the one thing of a
+   model that changes after loading, each in one atomic step. */
 typedef struct vqzi_dictionary {
     uint8_t *data; /* zstd dictionary, NULL and 0 when absent */
     size_t size;
+    _Atomic(struct ZSTD_CDict_s *) compressor;
+    _Atomic(struct ZSTD_DDict_s *) decompressor;
 } vqzi_dictionary;
+/* Frees the data and the digested forms, and zeroes it. */
+void vqzi_dictionary_clear(vqzi_dictionary *dictionary);
 
 /* Byte streams of a tile: one a plane with K <= 256; two (low bytes, then high bytes) above. */
 typedef struct vqzi_model {

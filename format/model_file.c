@@ -39,7 +39,7 @@ void vqzi_model_clear(vqzi_model *model) {
     free(model->planes);
     for (size_t i = 0;
          model->dictionaries != NULL && i < (size_t)model->levels * model->stream_count; i++)
-        free(model->dictionaries[i].data);
+        vqzi_dictionary_clear(&model->dictionaries[i]);
     free(model->dictionaries);
     free(model->steps);
     free(model->lambdas);
@@ -108,7 +108,7 @@ static void put_body(vqzi_buffer *body, const vqzi_model *model) {
         vqzi_buffer_append(body, plane->rates, (size_t)model->levels * plane->codes);
     }
     for (size_t i = 0; i < (size_t)model->levels * model->stream_count; i++) {
-        static const vqzi_dictionary none = {NULL, 0};
+        static const vqzi_dictionary none = {0};
         const vqzi_dictionary *d = model->dictionaries != NULL ? &model->dictionaries[i] : &none;
         vqzi_buffer_varint(body, d->size);
         vqzi_buffer_append(body, d->data, d->size);

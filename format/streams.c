@@ -2,12 +2,17 @@
  * streams.c - the index planes of a tile as byte streams: prediction, packing, zstd
  * (spec/vqz-format.md, "Streams").
  *
+ * Streams know nothing of each other, so that the threads of a team share them: a writer's streams
+ * are joined in order when all are there; a reader first walks their headers, which tell their
+ * sizes.
+ *
  * The writer tries every method that could win and keeps the smallest; what it writes depends on
  * the symbols, the model and the zstd that is linked, never on the machine.  The reader accepts any
  * bytes: a stream cannot make it write past the tile, and a zstd stream is never longer than the
  * packed one.
  */
 #include "format/container.h"
+#include "format/dictionary.h"
 #include "format/frame.h"
 #include "format/predict.h"
 
@@ -24,90 +29,145 @@ enum {
     WINDOW_LOG = 17,
     WINDOW_BYTE = (WINDOW_LOG - 10) << 3,
     SMALL = 1 << 16, /* symbols up to which the slowest level is affordable */
-    LEVEL_SMALL = 19,
-    LEVEL_LARGE = 12
+    LEVEL_LARGE = 12,
+    /* of a symbol, as team.h counts it */
+    WRITE_WORK = 1 << 15,
+    READ_WORK = 1 << 10
 };
 
-typedef struct stream_dictionary {
-    ZSTD_CDict *compress;
-    ZSTD_DDict *decompress;
-} stream_dictionary;
+/* What one thread works with. */
+typedef struct stream_worker {
+    ZSTD_CCtx *compressor; /* made on first use */
+    ZSTD_DCtx *decompressor;
+    size_t capacity;              /* symbols that the arrays below can hold */
+    uint8_t *symbols, *residuals; /* (capacity) */
+    uint8_t *best, *trial;        /* (frame_capacity): a stream's bytes */
+    size_t frame_capacity;        /* room for any frame of `capacity` symbols */
+} stream_worker;
+
+/* A stream of one tile: its plane, and the shape of its symbols. */
+typedef struct stream_shape {
+    uint32_t plane, alphabet, rows, columns;
+    size_t count;       /* rows * columns */
+    bool ordered, high; /* high: the second stream of its plane, of the high bytes */
+} stream_shape;
+
+typedef struct tile_stream {
+    stream_shape shape;
+    vqzi_dictionary *dictionary; /* of the model, or NULL */
+    vqz_status status;
+    vqzi_buffer output;   /* writing: the stream */
+    uint64_t header;      /* reading: */
+    const uint8_t *bytes; /* what follows the header, or NULL when nothing does */
+} tile_stream;
 
 struct vqzi_stream_coder {
     const vqzi_model *model;
-    uint32_t level;
-    ZSTD_CCtx *compressor; /* made on first use, as the dictionaries are */
-    ZSTD_DCtx *decompressor;
-    stream_dictionary *dictionaries; /* (stream_count) */
-    size_t capacity;                 /* symbols that the arrays below can hold */
-    uint8_t *symbols, *residuals;    /* (capacity) */
-    uint8_t *best, *trial;           /* (frame_capacity): a stream's bytes */
-    size_t frame_capacity;           /* room for any frame of `capacity` symbols */
+    const vqzi_team *team;
+    stream_worker *workers; /* (team->threads) */
+    tile_stream *streams;   /* (stream_count) */
 };
 
-/* A stream of one tile: where its dictionary is, and the shape of its symbols. */
-typedef struct stream_shape {
-    uint32_t stream, alphabet, rows, columns;
-    size_t count; /* rows * columns */
-    bool ordered;
-} stream_shape;
+static const vqzi_team alone = {.threads = 1};
 
 vqz_status vqzi_stream_coder_create(vqzi_stream_coder **coder, const vqzi_model *model,
-                                    uint32_t level) {
+                                    uint32_t level, const vqzi_team *team) {
     if (level >= model->levels)
         return VQZ_ERROR_ARGUMENT;
     vqzi_stream_coder *result = calloc(1, sizeof *result);
     if (result == NULL)
         return VQZ_ERROR_MEMORY;
     result->model = model;
-    result->level = level;
-    result->dictionaries = calloc(model->stream_count, sizeof *result->dictionaries);
-    if (result->dictionaries == NULL) {
-        free(result);
+    result->team = team != NULL ? team : &alone;
+    result->workers = calloc((size_t)result->team->threads, sizeof *result->workers);
+    result->streams = calloc(model->stream_count, sizeof *result->streams);
+    if (result->workers == NULL || result->streams == NULL) {
+        vqzi_stream_coder_free(result);
         return VQZ_ERROR_MEMORY;
+    }
+    tile_stream *stream = result->streams;
+    for (uint32_t p = 0; p < model->plane_count; p++) {
+        uint32_t codes = model->planes[p].codes;
+        for (uint32_t part = 0; part < vqzi_plane_streams(&model->planes[p]); part++, stream++) {
+            size_t index = (size_t)(stream - result->streams);
+            stream->shape.plane = p;
+            stream->shape.high = part == 1;
+            stream->shape.alphabet = part == 1 ? ((codes - 1) >> 8) + 1 : VQZI_MIN(codes, 256u);
+            stream->shape.ordered = model->planes[p].ordered != 0;
+            if (model->dictionaries == NULL)
+                continue;
+            stream->dictionary = &model->dictionaries[level * model->stream_count + index];
+            if (stream->dictionary->size == 0)
+                stream->dictionary = NULL;
+        }
     }
     *coder = result;
     return VQZ_OK;
 }
 
-static void free_arrays(vqzi_stream_coder *coder) {
-    free(coder->symbols);
-    free(coder->residuals);
-    free(coder->best);
-    free(coder->trial);
-    coder->symbols = coder->residuals = coder->best = coder->trial = NULL;
-    coder->capacity = 0;
+static void free_arrays(stream_worker *worker) {
+    free(worker->symbols);
+    free(worker->residuals);
+    free(worker->best);
+    free(worker->trial);
+    worker->symbols = worker->residuals = worker->best = worker->trial = NULL;
+    worker->capacity = 0;
 }
 
 void vqzi_stream_coder_free(vqzi_stream_coder *coder) {
     if (coder == NULL)
         return;
-    for (uint32_t i = 0; i < coder->model->stream_count; i++) {
-        ZSTD_freeCDict(coder->dictionaries[i].compress);
-        ZSTD_freeDDict(coder->dictionaries[i].decompress);
+    for (int i = 0; coder->workers != NULL && i < coder->team->threads; i++) {
+        free_arrays(&coder->workers[i]);
+        ZSTD_freeCCtx(coder->workers[i].compressor);
+        ZSTD_freeDCtx(coder->workers[i].decompressor);
     }
-    free(coder->dictionaries);
-    free_arrays(coder);
-    ZSTD_freeCCtx(coder->compressor);
-    ZSTD_freeDCtx(coder->decompressor);
+    for (uint32_t i = 0; coder->streams != NULL && i < coder->model->stream_count; i++)
+        vqzi_buffer_clear(&coder->streams[i].output);
+    free(coder->workers);
+    free(coder->streams);
     free(coder);
 }
 
-static vqz_status reserve(vqzi_stream_coder *coder, size_t count) {
-    if (count <= coder->capacity)
+static vqz_status reserve(stream_worker *worker, size_t count) {
+    if (count <= worker->capacity)
         return VQZ_OK;
-    free_arrays(coder);
-    coder->symbols = malloc(count);
-    coder->residuals = malloc(count);
-    coder->frame_capacity = ZSTD_compressBound(count) + VQZI_FRAME_HEADER;
-    coder->best = malloc(coder->frame_capacity);
-    coder->trial = malloc(coder->frame_capacity);
-    if (coder->symbols == NULL || coder->residuals == NULL || coder->best == NULL ||
-        coder->trial == NULL) {
-        free_arrays(coder);
+    free_arrays(worker);
+    worker->symbols = malloc(count);
+    worker->residuals = malloc(count);
+    worker->frame_capacity = ZSTD_compressBound(count) + VQZI_FRAME_HEADER;
+    worker->best = malloc(worker->frame_capacity);
+    worker->trial = malloc(worker->frame_capacity);
+    if (worker->symbols == NULL || worker->residuals == NULL || worker->best == NULL ||
+        worker->trial == NULL) {
+        free_arrays(worker);
         return VQZ_ERROR_MEMORY;
     }
-    coder->capacity = count;
+    worker->capacity = count;
+    return VQZ_OK;
+}
+
+/* Gives the streams the size of a tile. */
+static vqz_status begin_tile(vqzi_stream_coder *coder, uint32_t rows, uint32_t columns,
+                             uint64_t *symbols) {
+    size_t count;
+    if (rows == 0 || columns == 0 || !vqzi_mul(rows, columns, &count) || count > SIZE_MAX / 4)
+        return VQZ_ERROR_ARGUMENT;
+    for (uint32_t i = 0; i < coder->model->stream_count; i++) {
+        tile_stream *stream = &coder->streams[i];
+        stream->shape.rows = rows;
+        stream->shape.columns = columns;
+        stream->shape.count = count;
+        stream->status = VQZ_OK;
+    }
+    *symbols = vqzi_mul_sizes(count, coder->model->stream_count);
+    return VQZ_OK;
+}
+
+/* The status of the first stream that failed. */
+static vqz_status tile_status(const vqzi_stream_coder *coder) {
+    for (uint32_t i = 0; i < coder->model->stream_count; i++)
+        VQZ_TRY(coder->streams[i].status);
     return VQZ_OK;
 }
 
@@ -149,15 +209,6 @@ static void unfilter(uint8_t *symbols, const stream_shape *shape) {
         }
 }
 
-static const vqzi_dictionary *model_dictionary(const vqzi_stream_coder *coder, uint32_t stream) {
-    const vqzi_model *model = coder->model;
-    if (model->dictionaries == NULL)
-        return NULL;
-    const vqzi_dictionary *dictionary =
-        &model->dictionaries[(size_t)coder->level * model->stream_count + stream];
-    return dictionary->size > 0 ? dictionary : NULL;
-}
-
 /* ---- writing ---- */
 
 static void pack(uint8_t *bytes, const uint8_t *symbols, size_t count, uint32_t bits) {
@@ -175,71 +226,58 @@ static bool is_constant(const uint8_t *symbols, size_t count) {
     return memcmp(symbols, symbols + 1, count - 1) == 0;
 }
 
-/* Compresses into coder->trial, frame header included.  *size is 0 when the frame has no place in a
-   .vqz file.  (Offering zstd less room would not end a losing attempt earlier, but make it give up
-   on tiny blocks that fit: its entropy coders want some bytes to spare.) */
-static vqz_status compress(vqzi_stream_coder *coder, const uint8_t *symbols, size_t count,
+/* Compresses into worker->trial, frame header included.  *size is 0 when the frame has no place in
+   a .vqz file.  (Offering zstd less room would not end a losing attempt earlier, but make it give
+   up on tiny blocks that fit: its entropy coders want some bytes to spare.) */
+static vqz_status compress(stream_worker *worker, const uint8_t *symbols, size_t count,
                            const ZSTD_CDict *dictionary, size_t *size) {
     *size = 0;
-    int level = count <= SMALL ? LEVEL_SMALL : LEVEL_LARGE;
-    if (coder->compressor == NULL)
-        coder->compressor = vqzi_frame_compressor(level, WINDOW_LOG);
-    ZSTD_CCtx *zstd = coder->compressor;
+    int level = count <= SMALL ? VQZI_STREAM_LEVEL : LEVEL_LARGE;
+    if (worker->compressor == NULL)
+        worker->compressor = vqzi_frame_compressor(level, WINDOW_LOG);
+    ZSTD_CCtx *zstd = worker->compressor;
     if (zstd == NULL)
         return VQZ_ERROR_MEMORY;
     if (ZSTD_isError(ZSTD_CCtx_setParameter(zstd, ZSTD_c_compressionLevel, level)) ||
         ZSTD_isError(ZSTD_CCtx_refCDict(zstd, dictionary)))
         return VQZ_ERROR_MEMORY;
-    size_t used = ZSTD_compress2(zstd, coder->trial, coder->frame_capacity, symbols, count);
+    size_t used = ZSTD_compress2(zstd, worker->trial, worker->frame_capacity, symbols, count);
     if (ZSTD_isError(used))
         return VQZ_ERROR_MEMORY; /* with room for any frame, nothing else can fail */
     /* zstd narrows the window to the input; the reader's fixed, wider one serves as well */
-    if (used < VQZI_FRAME_HEADER || coder->trial[0] != 0 || coder->trial[1] > WINDOW_BYTE)
+    if (used < VQZI_FRAME_HEADER || worker->trial[0] != 0 || worker->trial[1] > WINDOW_BYTE)
         return VQZ_OK;
     *size = used;
     return VQZ_OK;
 }
 
-static vqz_status compression_dictionary(vqzi_stream_coder *coder, uint32_t stream,
-                                         const ZSTD_CDict **digested) {
-    const vqzi_dictionary *dictionary = model_dictionary(coder, stream);
-    stream_dictionary *slot = &coder->dictionaries[stream];
-    if (slot->compress == NULL && dictionary != NULL) {
-        slot->compress =
-            ZSTD_createCDict_byReference(dictionary->data, dictionary->size, LEVEL_SMALL);
-        if (slot->compress == NULL)
-            return VQZ_ERROR_MEMORY;
-    }
-    *digested = slot->compress;
-    return VQZ_OK;
-}
-
-/* Appends coder->symbols as a stream. */
-static vqz_status stream_write(vqzi_stream_coder *coder, vqzi_buffer *buffer,
-                               const stream_shape *shape) {
+/* Puts worker->symbols into stream->output. */
+static vqz_status stream_write(stream_worker *worker, tile_stream *stream) {
+    const stream_shape *shape = &stream->shape;
+    vqzi_buffer *output = &stream->output;
     uint32_t bits = symbol_bits(shape->alphabet);
-    const uint8_t *sources[2] = {coder->symbols, coder->residuals};
+    const uint8_t *sources[2] = {worker->symbols, worker->residuals};
     uint32_t filters = shape->ordered ? 2 : 1;
     if (filters == 2)
-        filter(coder->residuals, coder->symbols, shape);
+        filter(worker->residuals, worker->symbols, shape);
     for (uint32_t f = 0; f < filters; f++)
         if (is_constant(sources[f], shape->count)) {
-            vqzi_buffer_varint(buffer, (uint64_t)sources[f][0] << ARGUMENT_SHIFT | f * FILTER_MED |
+            vqzi_buffer_varint(output, (uint64_t)sources[f][0] << ARGUMENT_SHIFT | f * FILTER_MED |
                                            METHOD_CONSTANT);
-            return vqzi_buffer_status(buffer);
+            return vqzi_buffer_status(output);
         }
     size_t best_size = packed_size(shape->count, bits); /* without the stream's varint */
     size_t best_total = 1 + best_size;
     uint64_t best_header = METHOD_PACKED;
     const ZSTD_CDict *dictionary = NULL;
-    if (shape->count <= SMALL)
-        VQZ_TRY(compression_dictionary(coder, shape->stream, &dictionary));
+    if (shape->count <= SMALL && stream->dictionary != NULL)
+        VQZ_TRY(vqzi_dictionary_compressor(stream->dictionary, &dictionary));
     for (uint32_t attempt = 0; attempt < 2 * filters; attempt++) {
         uint32_t f = attempt / 2, method = attempt % 2 == 0 ? METHOD_ZSTD : METHOD_DICTIONARY;
         size_t used;
         if (method == METHOD_DICTIONARY && dictionary == NULL)
             continue;
-        VQZ_TRY(compress(coder, sources[f], shape->count,
+        VQZ_TRY(compress(worker, sources[f], shape->count,
                          method == METHOD_DICTIONARY ? dictionary : NULL, &used));
         if (used == 0)
             continue;
@@ -250,58 +288,62 @@ static vqz_status stream_write(vqzi_stream_coder *coder, vqzi_buffer *buffer,
         best_total = size + varint_size(header);
         best_size = size;
         best_header = header;
-        uint8_t *swap = coder->best;
-        coder->best = coder->trial;
-        coder->trial = swap;
+        uint8_t *swap = worker->best;
+        worker->best = worker->trial;
+        worker->trial = swap;
     }
-    vqzi_buffer_varint(buffer, best_header);
+    vqzi_buffer_varint(output, best_header);
     if (best_header == METHOD_PACKED) {
-        pack(coder->trial, coder->symbols, shape->count, bits);
-        vqzi_buffer_append(buffer, coder->trial, best_size);
+        pack(worker->trial, worker->symbols, shape->count, bits);
+        vqzi_buffer_append(output, worker->trial, best_size);
     } else {
-        vqzi_buffer_append(buffer, coder->best + VQZI_FRAME_HEADER, best_size);
+        vqzi_buffer_append(output, worker->best + VQZI_FRAME_HEADER, best_size);
     }
-    return vqzi_buffer_status(buffer);
+    return vqzi_buffer_status(output);
 }
 
-static vqz_status tile_shape(vqzi_stream_coder *coder, stream_shape *shape, uint32_t rows,
-                             uint32_t columns) {
-    *shape = (stream_shape){.rows = rows, .columns = columns};
-    if (rows == 0 || columns == 0 || !vqzi_mul(rows, columns, &shape->count) ||
-        shape->count > SIZE_MAX / 4)
-        return VQZ_ERROR_ARGUMENT;
-    return reserve(coder, shape->count);
+typedef struct write_job {
+    const vqzi_stream_coder *coder;
+    const uint16_t *const *indices;
+    size_t pitch;
+} write_job;
+
+static vqz_status write_one(const write_job *job, stream_worker *worker, tile_stream *stream) {
+    const stream_shape *shape = &stream->shape;
+    uint32_t codes = job->coder->model->planes[shape->plane].codes;
+    VQZ_TRY(reserve(worker, shape->count));
+    uint8_t *symbol = worker->symbols;
+    for (uint32_t y = 0; y < shape->rows; y++) {
+        const uint16_t *row = job->indices[shape->plane] + y * job->pitch;
+        for (uint32_t x = 0; x < shape->columns; x++) {
+            if (row[x] >= codes)
+                return VQZ_ERROR_ARGUMENT;
+            *symbol++ = (uint8_t)(shape->high ? row[x] >> 8 : row[x]);
+        }
+    }
+    return stream_write(worker, stream);
 }
 
-/* Sets what differs between the streams of a tile: `high` is the stream of a plane's high bytes. */
-static void set_stream(stream_shape *shape, const vqzi_plane *plane, bool high) {
-    uint32_t codes = plane->codes;
-    shape->alphabet = high ? ((codes - 1) >> 8) + 1 : VQZI_MIN(codes, 256u);
-    shape->ordered = plane->ordered != 0;
+static void write_row(const void *argument, int thread, int64_t row) {
+    const write_job *job = argument;
+    tile_stream *stream = &job->coder->streams[row];
+    stream->output.size = 0;
+    stream->output.failed = false;
+    stream->status = write_one(job, &job->coder->workers[thread], stream);
 }
 
 vqz_status vqzi_tile_write(vqzi_stream_coder *coder, vqzi_buffer *buffer,
                            const uint16_t *const *indices, uint32_t rows, uint32_t columns,
                            size_t pitch) {
-    const vqzi_model *model = coder->model;
-    stream_shape shape;
-    VQZ_TRY(tile_shape(coder, &shape, rows, columns));
-    for (uint32_t p = 0; p < model->plane_count; p++) {
-        const vqzi_plane *plane = &model->planes[p];
-        for (uint32_t part = 0; part < vqzi_plane_streams(plane); part++, shape.stream++) {
-            set_stream(&shape, plane, part == 1);
-            uint8_t *symbol = coder->symbols;
-            for (uint32_t y = 0; y < rows; y++)
-                for (uint32_t x = 0; x < columns; x++) {
-                    uint32_t index = indices[p][y * pitch + x];
-                    if (index >= plane->codes)
-                        return VQZ_ERROR_ARGUMENT;
-                    *symbol++ = (uint8_t)(index >> (8 * part));
-                }
-            VQZ_TRY(stream_write(coder, buffer, &shape));
-        }
-    }
-    return VQZ_OK;
+    uint64_t symbols;
+    VQZ_TRY(begin_tile(coder, rows, columns, &symbols));
+    write_job job = {coder, indices, pitch};
+    vqzi_team_run(coder->team, vqzi_mul_sizes(symbols, WRITE_WORK), 0, coder->model->stream_count,
+                  write_row, &job);
+    VQZ_TRY(tile_status(coder));
+    for (uint32_t i = 0; i < coder->model->stream_count; i++)
+        vqzi_buffer_append(buffer, coder->streams[i].output.data, coder->streams[i].output.size);
+    return vqzi_buffer_status(buffer);
 }
 
 /* ---- reading ---- */
@@ -320,99 +362,116 @@ static vqz_status unpack(uint8_t *symbols, const uint8_t *bytes, size_t count, u
     return pending == 0 ? VQZ_OK : VQZ_ERROR_CORRUPT; /* the padding */
 }
 
-static vqz_status decompression_dictionary(vqzi_stream_coder *coder, uint32_t stream,
-                                           const ZSTD_DDict **digested) {
-    const vqzi_dictionary *dictionary = model_dictionary(coder, stream);
-    stream_dictionary *slot = &coder->dictionaries[stream];
-    if (dictionary == NULL)
-        return VQZ_ERROR_CORRUPT;
-    if (slot->decompress == NULL) {
-        slot->decompress = ZSTD_createDDict_byReference(dictionary->data, dictionary->size);
-        if (slot->decompress == NULL)
-            return VQZ_ERROR_MEMORY; /* the model check has digested it before */
-    }
-    *digested = slot->decompress;
-    return VQZ_OK;
-}
-
-static vqz_status decompress(vqzi_stream_coder *coder, const uint8_t *bytes, size_t size,
-                             size_t count, const ZSTD_DDict *dictionary) {
+static vqz_status decompress(stream_worker *worker, const uint8_t *bytes, size_t size, size_t count,
+                             const ZSTD_DDict *dictionary) {
     uint64_t bound;
-    if (coder->decompressor == NULL)
-        coder->decompressor = vqzi_frame_decompressor();
-    if (coder->decompressor == NULL)
+    if (worker->decompressor == NULL)
+        worker->decompressor = vqzi_frame_decompressor();
+    if (worker->decompressor == NULL)
         return VQZ_ERROR_MEMORY;
-    coder->trial[0] = 0;
-    coder->trial[1] = WINDOW_BYTE;
-    memcpy(coder->trial + VQZI_FRAME_HEADER, bytes, size);
+    worker->trial[0] = 0;
+    worker->trial[1] = WINDOW_BYTE;
+    memcpy(worker->trial + VQZI_FRAME_HEADER, bytes, size);
     size += VQZI_FRAME_HEADER;
-    if (vqzi_frame_check(coder->trial, size, WINDOW_LOG, &bound) != VQZ_OK)
+    if (vqzi_frame_check(worker->trial, size, WINDOW_LOG, &bound) != VQZ_OK)
         return VQZ_ERROR_CORRUPT;
-    if (ZSTD_isError(ZSTD_DCtx_refDDict(coder->decompressor, dictionary)))
+    if (ZSTD_isError(ZSTD_DCtx_refDDict(worker->decompressor, dictionary)))
         return VQZ_ERROR_MEMORY;
     size_t used =
-        ZSTD_decompressDCtx(coder->decompressor, coder->symbols, count, coder->trial, size);
+        ZSTD_decompressDCtx(worker->decompressor, worker->symbols, count, worker->trial, size);
     return used == count ? VQZ_OK : VQZ_ERROR_CORRUPT;
 }
 
-/* Reads a stream into coder->symbols. */
-static vqz_status stream_read(vqzi_stream_coder *coder, vqzi_reader *reader,
-                              const stream_shape *shape) {
-    uint64_t header;
-    const uint8_t *bytes;
+/* Reads a stream's header and passes over its bytes. */
+static vqz_status stream_locate(vqzi_reader *reader, tile_stream *stream) {
+    VQZ_TRY(vqzi_read_varint(reader, UINT64_MAX, &stream->header));
+    const stream_shape *shape = &stream->shape;
+    uint64_t argument = stream->header >> ARGUMENT_SHIFT;
+    uint32_t method = stream->header & 3;
+    size_t most = packed_size(shape->count, symbol_bits(shape->alphabet));
+    stream->bytes = NULL;
+    if (method == METHOD_CONSTANT)
+        return argument < shape->alphabet ? VQZ_OK : VQZ_ERROR_CORRUPT;
+    if (method == METHOD_PACKED)
+        return argument == 0 ? vqzi_read_bytes(reader, most, &stream->bytes) : VQZ_ERROR_CORRUPT;
+    if (argument > most) /* no writer does; bounds the copy in decompress */
+        return VQZ_ERROR_CORRUPT;
+    if (method == METHOD_DICTIONARY && stream->dictionary == NULL)
+        return VQZ_ERROR_CORRUPT;
+    return vqzi_read_bytes(reader, (size_t)argument, &stream->bytes);
+}
+
+/* Decodes a located stream into worker->symbols. */
+static vqz_status stream_read(stream_worker *worker, const tile_stream *stream) {
+    const stream_shape *shape = &stream->shape;
+    size_t argument = (size_t)(stream->header >> ARGUMENT_SHIFT);
+    uint32_t method = stream->header & 3;
     const ZSTD_DDict *dictionary = NULL;
-    VQZ_TRY(vqzi_read_varint(reader, UINT64_MAX, &header));
-    uint64_t argument = header >> ARGUMENT_SHIFT;
-    uint32_t method = header & 3, bits = symbol_bits(shape->alphabet);
-    size_t most = packed_size(shape->count, bits);
     if (method == METHOD_CONSTANT) {
-        if (argument >= shape->alphabet)
-            return VQZ_ERROR_CORRUPT;
-        memset(coder->symbols, (int)argument, shape->count);
+        memset(worker->symbols, (int)argument, shape->count);
     } else if (method == METHOD_PACKED) {
-        if (argument != 0)
-            return VQZ_ERROR_CORRUPT;
-        VQZ_TRY(vqzi_read_bytes(reader, most, &bytes));
-        VQZ_TRY(unpack(coder->symbols, bytes, shape->count, bits));
+        VQZ_TRY(unpack(worker->symbols, stream->bytes, shape->count, symbol_bits(shape->alphabet)));
     } else {
-        if (argument > most)
-            return VQZ_ERROR_CORRUPT; /* no writer does; bounds the copy below */
         if (method == METHOD_DICTIONARY)
-            VQZ_TRY(decompression_dictionary(coder, shape->stream, &dictionary));
-        VQZ_TRY(vqzi_read_bytes(reader, (size_t)argument, &bytes));
-        VQZ_TRY(decompress(coder, bytes, (size_t)argument, shape->count, dictionary));
+            VQZ_TRY(vqzi_dictionary_decompressor(stream->dictionary, &dictionary));
+        VQZ_TRY(decompress(worker, stream->bytes, argument, shape->count, dictionary));
     }
     if (shape->alphabet < 256)
         for (size_t i = 0; i < shape->count; i++)
-            if (coder->symbols[i] >= shape->alphabet)
+            if (worker->symbols[i] >= shape->alphabet)
                 return VQZ_ERROR_CORRUPT;
-    if ((header & FILTER_MED) != 0)
-        unfilter(coder->symbols, shape);
+    if ((stream->header & FILTER_MED) != 0)
+        unfilter(worker->symbols, shape);
     return VQZ_OK;
+}
+
+typedef struct read_job {
+    const vqzi_stream_coder *coder;
+    uint16_t *const *indices;
+    size_t pitch;
+} read_job;
+
+static vqz_status read_one(const read_job *job, stream_worker *worker, const tile_stream *stream) {
+    const stream_shape *shape = &stream->shape;
+    uint32_t codes = job->coder->model->planes[shape->plane].codes;
+    VQZ_TRY(reserve(worker, shape->count));
+    VQZ_TRY(stream_read(worker, stream));
+    const uint8_t *symbol = worker->symbols;
+    for (uint32_t y = 0; y < shape->rows; y++) {
+        uint16_t *row = job->indices[shape->plane] + y * job->pitch;
+        for (uint32_t x = 0; x < shape->columns; x++, symbol++) {
+            uint32_t index = shape->high ? row[x] | (uint32_t)*symbol << 8 : *symbol;
+            /* the low byte alone may exceed nothing: K > 256 when there is a second part */
+            if (index >= codes)
+                return VQZ_ERROR_CORRUPT;
+            row[x] = (uint16_t)index;
+        }
+    }
+    return VQZ_OK;
+}
+
+/* A row of the loop is a plane here: its high bytes join its low ones. */
+static void read_row(const void *argument, int thread, int64_t row) {
+    const read_job *job = argument;
+    tile_stream *stream = job->coder->streams;
+    while (stream->shape.plane != row)
+        stream++;
+    uint32_t parts = vqzi_plane_streams(&job->coder->model->planes[row]);
+    for (uint32_t part = 0; part < parts; part++, stream++) {
+        stream->status = read_one(job, &job->coder->workers[thread], stream);
+        if (stream->status != VQZ_OK)
+            return;
+    }
 }
 
 vqz_status vqzi_tile_read(vqzi_stream_coder *coder, vqzi_reader *reader, uint16_t *const *indices,
                           uint32_t rows, uint32_t columns, size_t pitch) {
-    const vqzi_model *model = coder->model;
-    stream_shape shape;
-    VQZ_TRY(tile_shape(coder, &shape, rows, columns));
-    for (uint32_t p = 0; p < model->plane_count; p++) {
-        const vqzi_plane *plane = &model->planes[p];
-        for (uint32_t part = 0; part < vqzi_plane_streams(plane); part++, shape.stream++) {
-            set_stream(&shape, plane, part == 1);
-            VQZ_TRY(stream_read(coder, reader, &shape));
-            const uint8_t *symbol = coder->symbols;
-            for (uint32_t y = 0; y < rows; y++) {
-                uint16_t *row = indices[p] + y * pitch;
-                for (uint32_t x = 0; x < columns; x++, symbol++) {
-                    uint32_t index = part == 0 ? *symbol : row[x] | (uint32_t)*symbol << 8;
-                    /* the low byte alone may exceed nothing: K > 256 when there is a second part */
-                    if (index >= plane->codes)
-                        return VQZ_ERROR_CORRUPT;
-                    row[x] = (uint16_t)index;
-                }
-            }
-        }
-    }
-    return VQZ_OK;
+    uint64_t symbols;
+    VQZ_TRY(begin_tile(coder, rows, columns, &symbols));
+    for (uint32_t i = 0; i < coder->model->stream_count; i++)
+        VQZ_TRY(stream_locate(reader, &coder->streams[i]));
+    read_job job = {coder, indices, pitch};
+    vqzi_team_run(coder->team, vqzi_mul_sizes(symbols, READ_WORK), 0, coder->model->plane_count,
+                  read_row, &job);
+    return tile_status(coder);
 }

@@ -254,7 +254,7 @@ uint16_t *naive_read_indices(const vqzi_model *model, const void *file, size_t s
     if (vqzi_header_read(&header, file, size, NULL) != VQZ_OK)
         return NULL;
     vqzi_level level = vqzi_model_level(model, (int)header.quality);
-    if (vqzi_stream_coder_create(&coder, model, level.nearest) != VQZ_OK)
+    if (vqzi_stream_coder_create(&coder, model, level.nearest, NULL) != VQZ_OK)
         return NULL;
     uint32_t rows = naive_latent_side(model, header.height);
     uint32_t columns = naive_latent_side(model, header.width);

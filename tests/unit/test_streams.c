@@ -39,7 +39,7 @@ static void plane_model_init(plane_model *m, uint32_t codes, bool ordered) {
 static void write_tile(const plane_model *m, const uint16_t *indices, uint32_t rows,
                        uint32_t columns, vqzi_buffer *out) {
     vqzi_stream_coder *coder;
-    assert_int_equal(vqzi_stream_coder_create(&coder, &m->model, 0), VQZ_OK);
+    assert_int_equal(vqzi_stream_coder_create(&coder, &m->model, 0, NULL), VQZ_OK);
     assert_int_equal(vqzi_tile_write(coder, out, &indices, rows, columns, columns), VQZ_OK);
     vqzi_stream_coder_free(coder);
 }
@@ -48,7 +48,7 @@ static vqz_status read_tile(const plane_model *m, const uint8_t *bytes, size_t s
                             uint16_t *indices, uint32_t rows, uint32_t columns, size_t *used) {
     vqzi_stream_coder *coder;
     vqzi_reader reader = {bytes, size, 0};
-    assert_int_equal(vqzi_stream_coder_create(&coder, &m->model, 0), VQZ_OK);
+    assert_int_equal(vqzi_stream_coder_create(&coder, &m->model, 0, NULL), VQZ_OK);
     vqz_status status = vqzi_tile_read(coder, &reader, &indices, rows, columns, columns);
     vqzi_stream_coder_free(coder);
     *used = reader.position;
@@ -160,8 +160,8 @@ static void test_tiles(void **state) {
         uint16_t *indices = calloc(model.plane_count * TILES * plane_size, 2);
         uint16_t *back = calloc(model.plane_count * TILES * plane_size, 2);
         assert_true(indices != NULL && back != NULL);
-        assert_int_equal(vqzi_stream_coder_create(&writer, &model, level), VQZ_OK);
-        assert_int_equal(vqzi_stream_coder_create(&reader, &model, level), VQZ_OK);
+        assert_int_equal(vqzi_stream_coder_create(&writer, &model, level, NULL), VQZ_OK);
+        assert_int_equal(vqzi_stream_coder_create(&reader, &model, level, NULL), VQZ_OK);
         for (uint32_t t = 0; t < TILES; t++) {
             const uint16_t *planes[VQZI_MAX_PLANES];
             for (uint32_t p = 0; p < model.plane_count; p++) {
@@ -332,7 +332,7 @@ static void test_dictionary_profit(void **state) {
                   with, m.dictionaries[0].size);
     assert_true(chosen > 40);
     assert_true(with * 100 < without * 95);
-    free(data);
+    vqzi_dictionary_clear(&m.dictionaries[0]);
     free(samples);
 }
 

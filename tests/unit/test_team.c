@@ -2,7 +2,7 @@
  * test_team.c - a shared loop runs every row once, never twice at a time with one thread number, and
  * on several threads where there is work for them.
  */
-#include "codec/team.h"
+#include "format/team.h"
 
 #include <stdarg.h>
 #include <setjmp.h>

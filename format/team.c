@@ -1,5 +1,5 @@
 /* team.c - see team.h. */
-#include "codec/team.h"
+#include "format/team.h"
 
 #include <omp.h>
 
