@@ -329,7 +329,7 @@ static void write_row(const void *argument, int thread, int64_t row) {
     tile_stream *stream = &job->coder->streams[row];
     stream->output.size = 0;
     stream->output.failed = false;
-    stream->status = write_one(job, &job->coder->workers[thread], stream);
+    stream->status = write_one(job, &job->coder->workers[thread - job->coder->team->first], stream);
 }
 
 vqz_status vqzi_tile_write(vqzi_stream_coder *coder, vqzi_buffer *buffer,
@@ -458,7 +458,8 @@ static void read_row(const void *argument, int thread, int64_t row) {
         stream++;
     uint32_t parts = vqzi_plane_streams(&job->coder->model->planes[row]);
     for (uint32_t part = 0; part < parts; part++, stream++) {
-        stream->status = read_one(job, &job->coder->workers[thread], stream);
+        stream->status =
+            read_one(job, &job->coder->workers[thread - job->coder->team->first], stream);
         if (stream->status != VQZ_OK)
             return;
     }

@@ -143,14 +143,14 @@ static void test_large_tile(void **state) {
     free(indices);
 }
 
-/* Row pitch, several planes with one and two streams, one coder for several tiles. */
+/* Row pitch, several planes with one and two streams, one coder for several tiles, threads. */
 static void test_tiles(void **state) {
     (void)state;
     for (uint64_t seed = base_seed(); seed < base_seed() + 25; seed++) {
         random_model_options options;
         vqzi_model model;
-        vqzi_stream_coder *writer, *reader;
-        vqzi_buffer out = {0};
+        vqzi_stream_coder *writer, *alone, *reader;
+        vqzi_buffer out = {0}, expected = {0};
         test_random random = {seed};
         random_model_options_draw(&options, seed);
         random_model(&model, &options);
@@ -160,8 +160,10 @@ static void test_tiles(void **state) {
         uint16_t *indices = calloc(model.plane_count * TILES * plane_size, 2);
         uint16_t *back = calloc(model.plane_count * TILES * plane_size, 2);
         assert_true(indices != NULL && back != NULL);
-        assert_int_equal(vqzi_stream_coder_create(&writer, &model, level, NULL), VQZ_OK);
-        assert_int_equal(vqzi_stream_coder_create(&reader, &model, level, NULL), VQZ_OK);
+        const vqzi_team team = {.threads = 1 + (int)(seed % 4)}; /* shares everything */
+        assert_int_equal(vqzi_stream_coder_create(&writer, &model, level, &team), VQZ_OK);
+        assert_int_equal(vqzi_stream_coder_create(&alone, &model, level, NULL), VQZ_OK);
+        assert_int_equal(vqzi_stream_coder_create(&reader, &model, level, &team), VQZ_OK);
         for (uint32_t t = 0; t < TILES; t++) {
             const uint16_t *planes[VQZI_MAX_PLANES];
             for (uint32_t p = 0; p < model.plane_count; p++) {
@@ -175,7 +177,11 @@ static void test_tiles(void **state) {
             }
             assert_int_equal(vqzi_tile_write(writer, &out, planes, rows[t], columns[t], PITCH),
                              VQZ_OK);
+            assert_int_equal(vqzi_tile_write(alone, &expected, planes, rows[t], columns[t], PITCH),
+                             VQZ_OK);
         }
+        assert_int_equal(out.size, expected.size);
+        assert_memory_equal(out.data, expected.data, out.size);
         vqzi_reader bytes = {out.data, out.size, 0};
         for (uint32_t t = 0; t < TILES; t++) {
             uint16_t *planes[VQZI_MAX_PLANES];
@@ -187,8 +193,10 @@ static void test_tiles(void **state) {
         assert_int_equal(bytes.position, out.size);
         assert_memory_equal(indices, back, model.plane_count * TILES * plane_size * 2);
         vqzi_stream_coder_free(writer);
+        vqzi_stream_coder_free(alone);
         vqzi_stream_coder_free(reader);
         vqzi_buffer_clear(&out);
+        vqzi_buffer_clear(&expected);
         vqzi_model_clear(&model);
         free(indices);
         free(back);
@@ -336,6 +344,61 @@ static void test_dictionary_profit(void **state) {
     free(samples);
 }
 
+/* The load of a model looks at a dictionary's tables; whatever gets past that and cannot be
+   digested is an error where it is first used, in both directions. */
+static void test_dictionary_damage(void **state) {
+    (void)state;
+    enum { SAMPLES = 300, SIZE = 256 };
+    uint8_t samples[SAMPLES * SIZE];
+    uint16_t indices[SIZE], back[SIZE];
+    size_t sizes[SAMPLES];
+    test_random random = {base_seed()};
+    plane_model m;
+    vqzi_buffer out = {0};
+    vqzi_stream_coder *coder;
+    void *data;
+    for (int i = 0; i < SAMPLES; i++)
+        sizes[i] = SIZE;
+    draw_sample(samples, SAMPLES * SIZE, &random);
+    plane_model_init(&m, 200, false);
+    vqzi_dictionary *dictionary = &m.dictionaries[0];
+    assert_int_equal(vqzi_dictionary_train(samples, sizes, SAMPLES, 512, &data, &dictionary->size),
+                     VQZ_OK);
+    assert_non_null(data);
+    dictionary->data = data;
+    assert_int_equal(vqzi_dictionary_check(dictionary->data, dictionary->size), VQZ_OK);
+    for (int i = 0; i < SIZE; i++)
+        indices[i] = samples[i];
+    write_tile(&m, indices, 16, 16, &out);
+    assert_int_equal(out.data[0] & 3, DICTIONARY);
+    /* the same dictionary, not digested yet, and its tables cut short */
+    for (size_t cut = 4; cut < 40; cut += 7) {
+        vqzi_dictionary damaged = {.data = malloc(cut), .size = cut};
+        const uint16_t *source = indices;
+        size_t used;
+        assert_non_null(damaged.data);
+        memcpy(damaged.data, dictionary->data, cut);
+        assert_int_equal(vqzi_dictionary_check(damaged.data, cut), VQZ_ERROR_MODEL_INVALID);
+        plane_model broken = m;
+        broken.model.planes = &broken.plane;
+        broken.model.dictionaries = &damaged;
+        vqzi_buffer ignored = {0};
+        assert_int_equal(read_tile(&broken, out.data, out.size, back, 16, 16, &used),
+                         VQZ_ERROR_MODEL_INVALID);
+        if (cut > 8) { /* zstd's compressor takes anything shorter as plain content */
+            assert_int_equal(vqzi_stream_coder_create(&coder, &broken.model, 0, NULL), VQZ_OK);
+            assert_int_equal(vqzi_tile_write(coder, &ignored, &source, 16, 16, 16),
+                             VQZ_ERROR_MODEL_INVALID);
+            vqzi_stream_coder_free(coder);
+        }
+        vqzi_buffer_clear(&ignored);
+        vqzi_dictionary_clear(&damaged);
+        assert_null(damaged.data);
+    }
+    vqzi_buffer_clear(&out);
+    vqzi_dictionary_clear(dictionary);
+}
+
 /* Uniform noise has nothing that a dictionary could know; too few samples prove nothing. */
 static void test_dictionary_refusal(void **state) {
     (void)state;
@@ -363,7 +426,8 @@ int main(void) {
         cmocka_unit_test(test_methods),           cmocka_unit_test(test_sizes),
         cmocka_unit_test(test_large_tile),        cmocka_unit_test(test_tiles),
         cmocka_unit_test(test_hostile_streams),   cmocka_unit_test(test_random_damage),
-        cmocka_unit_test(test_dictionary_profit), cmocka_unit_test(test_dictionary_refusal)};
+        cmocka_unit_test(test_dictionary_profit), cmocka_unit_test(test_dictionary_damage),
+        cmocka_unit_test(test_dictionary_refusal)};
     print_message("SEED=%llu\n", (unsigned long long)base_seed());
     return cmocka_run_group_tests_name("streams", tests, NULL, NULL);
 }
