@@ -47,6 +47,7 @@ TEST_SRC := $(wildcard tests/*/test_*.c)
 TEST_SCRIPTS := $(wildcard tests/*/test_*.sh)
 SUPPORT_SRC := $(wildcard tests/support/*.c)
 KERNEL_BENCH_SRC := tests/kernels/bench.c tests/kernels/peak.c
+BENCH_SRC := $(wildcard tests/bench/*.c)
 # Prints what is made instead of the whole command, unless V=1.
 say = $(if $(V),,@echo '  $(1) $@';)
 objects = $(patsubst %.c,$(BUILD)/%.o,$(1))
@@ -133,8 +134,15 @@ $(BUILD)/tests/%: $(BUILD)/tests/%.o $(BUILD)/libsupport.a $(BUILD)/libcli.a $(B
 
 $(BUILD)/tests/kernels/test_kernels: $(call objects,$(KERNEL_BENCH_SRC))
 
+# Benchmarks of several files.  launch is as small as a program can be: see its comment.
+BENCH_CODEC := $(BUILD)/tests/bench/bench_codec $(BUILD)/tests/bench/launch
+$(BUILD)/tests/bench/bench_codec: $(call objects,$(wildcard tests/bench/codec_*.c))
+$(BUILD)/tests/bench/bench_codec $(BUILD)/tests/bench/bench_rd: $(BUILD)/tests/bench/common.o
+$(BUILD)/tests/bench/launch: $(BUILD)/tests/bench/launch.o
+	$(call say,LINK) $(CC) $(ALL_LDFLAGS) -Wl,--as-needed -o $@ $<
+
 .PHONY: tests
-tests: all $(TESTS)
+tests: all $(TESTS) $(BENCH_CODEC)
 
 # ---- for people ----
 
@@ -192,9 +200,9 @@ uninstall:
 # ---- for those who work on it ----
 
 SOURCES = $(LIB_SRC) $(TRAIN_SRC) trainer/mpi/module.c $(CLI_SRC) $(TEST_SRC) $(KERNEL_BENCH_SRC) \
-          $(SUPPORT_SRC) $(wildcard samples/render/*.c)
+          $(SUPPORT_SRC) $(BENCH_SRC) $(wildcard samples/render/*.c)
 HEADERS = $(wildcard codec/*.h codec/kernels/*.h codec/kernels/*/*.h format/*.h trainer/*.h cli/*.h \
-            tests/support/*.h tests/kernels/*.h samples/render/*.h)
+            tests/support/*.h tests/bench/*.h tests/kernels/*.h samples/render/*.h)
 
 .PHONY: format
 format:
@@ -207,6 +215,21 @@ lint:
 	    --suppress=missingIncludeSystem --quiet $(LIB_SRC) $(TRAIN_SRC) $(CLI_SRC)
 	clang-tidy --quiet --checks='-*,bugprone-*,clang-analyzer-*,-bugprone-easily-swappable-parameters,-clang-analyzer-security.insecureAPI.*' \
 	    $(LIB_SRC) $(TRAIN_SRC) $(CLI_SRC) -- -std=c11 -D_GNU_SOURCE -I. -fopenmp
+
+# Speed, memory and start-up beside the programs of WebP, AVIF and JPEG XL (Debian: webp, libavif-bin,
+# libjxl-tools), then the kernels and training; also in $(BUILD)/bench as bench.md and bench.csv.
+#   FOLDER=pictures  LARGE=picture (else copies of one picture: 13.4 megapixels, HUGE=1: 100)
+#   QUALITY=80       of vqz; QUICK=1: everything once, nothing large
+.PHONY: bench
+bench: all $(BENCH_CODEC)
+	@VQZ='$(abspath $(BUILD)/vqz)' $(BUILD)/tests/bench/bench_codec -o $(BUILD)/bench \
+	    $(if $(QUICK),-n 1 -s 0) $(if $(QUALITY),-q $(QUALITY)) $(if $(HUGE),-s 100) $(if $(LARGE),-l '$(LARGE)') '$(MODEL)' '$(FOLDER)'
+	@for part in bench-speed $(if $(wildcard tests/bench/bench_train*),bench-train); do \
+	    $(MAKE) --no-print-directory $$part >$(BUILD)/bench/$$part.txt 2>&1 || \
+	        { cat $(BUILD)/bench/$$part.txt; exit 1; }; \
+	    { printf '\n## make %s\n\n```\n' $$part; cat $(BUILD)/bench/$$part.txt; echo '```'; } | \
+	        tee -a $(BUILD)/bench/bench.md; \
+	done
 
 # Rate and distortion beside cwebp and avifenc (Debian: webp, libavif-bin) on a folder of pictures.
 MODEL ?= $(DEFAULT_MODEL)
@@ -234,6 +257,8 @@ help:
 	@echo 'make deps        install the Debian packages that are missing (demo and check do so too)'
 	@echo 'make install     to PREFIX ($(PREFIX)), below DESTDIR; make uninstall removes it again'
 	@echo 'make pictures    draw samples/pictures again'
+	@echo 'make bench       speed, memory, start-up beside WebP, AVIF and JPEG XL (build/bench);'
+	@echo '                 FOLDER=pictures LARGE=picture HUGE=1 QUICK=1'
 	@echo 'make bench-rd    bytes, PSNR and MS-SSIM beside WebP and AVIF; MODEL=file.vqm FOLDER=pictures'
 	@echo 'make bench-speed GMAC/s of training and of the integer kernels (CSV=file: these as a table)'
 	@echo 'make format      clang-format all sources'
@@ -243,4 +268,4 @@ help:
 	@echo '           DEFAULT_MODEL MPICC; see the top of the Makefile'
 
 -include $(LIB_OBJ:.o=.d) $(TRAIN_OBJ:.o=.d) $(CLI_OBJ:.o=.d) $(SUPPORT_OBJ:.o=.d) $(TESTS:=.d) \
-         $(patsubst %.c,$(BUILD)/%.d,$(KERNEL_BENCH_SRC))
+         $(patsubst %.c,$(BUILD)/%.d,$(KERNEL_BENCH_SRC) $(BENCH_SRC))
