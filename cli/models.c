@@ -6,13 +6,14 @@
 #include "cli/text.h"
 #include <dirent.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 enum {
-    MAX_LOADED = 8,      /* models kept for the next file */
+    MAX_LOADED = 8,      /* models kept for the next file, beside those in use */
     HEADER_SIZE = 3 + 1 + 10 + 32 /* magic, version, the longest varint, hash */
 };
 
@@ -20,13 +21,15 @@ typedef struct loaded_model {
     char *source; /* path, or "default" */
     uint8_t hash[4];
     vqz_model *model;
+    size_t users;
 } loaded_model;
 
 struct model_store {
     vqz_limits limits;
     text_list folders; /* the search path */
-    loaded_model loaded[MAX_LOADED];
-    size_t loaded_count, oldest;
+    pthread_mutex_t lock; /* for what follows; held while loading, so that nothing loads twice */
+    loaded_model *loaded; /* the oldest first */
+    size_t loaded_count, loaded_capacity;
 };
 
 static const char default_name[] = "default";
@@ -69,6 +72,7 @@ vqz_status models_create(model_store **store, const vqz_limits *limits, vqz_diag
         return vqzi_fail(diag, VQZ_ERROR_MEMORY, "out of memory");
     }
     created->limits = *limits;
+    pthread_mutex_init(&created->lock, NULL);
     *store = created;
     return VQZ_OK;
 }
@@ -80,6 +84,7 @@ void models_free(model_store *store) {
         free(store->loaded[i].source);
         vqz_model_free(store->loaded[i].model);
     }
+    free(store->loaded);
     text_list_clear(&store->folders);
     free(store);
 }
@@ -184,6 +189,29 @@ char *models_locate(const model_store *store, const uint8_t hash[4], const char 
 
 /* ---- loading ---- */
 
+/* Makes room for one more: the oldest that nobody uses goes when there are many. */
+static vqz_status make_room(model_store *store) {
+    for (size_t i = 0; i < store->loaded_count && store->loaded_count >= MAX_LOADED; i++) {
+        if (store->loaded[i].users > 0)
+            continue;
+        free(store->loaded[i].source);
+        vqz_model_free(store->loaded[i].model);
+        store->loaded_count--;
+        memmove(&store->loaded[i], &store->loaded[i + 1],
+                (store->loaded_count - i) * sizeof *store->loaded);
+        i--;
+    }
+    if (store->loaded_count < store->loaded_capacity)
+        return VQZ_OK;
+    size_t capacity = store->loaded_capacity == 0 ? MAX_LOADED : store->loaded_capacity * 2;
+    loaded_model *loaded = realloc(store->loaded, capacity * sizeof *loaded);
+    if (loaded == NULL)
+        return VQZ_ERROR_MEMORY;
+    store->loaded = loaded;
+    store->loaded_capacity = capacity;
+    return VQZ_OK;
+}
+
 static vqz_status load(model_store *store, const char *source, const void *data, size_t size,
                        const vqz_model **model, vqz_diag *diag) {
     vqz_diag inner = { "" };
@@ -192,40 +220,37 @@ static vqz_status load(model_store *store, const char *source, const void *data,
     if (status != VQZ_OK)
         return vqzi_fail(diag, status, "model %s: %s", source, inner.message);
     char *name = text_format("%s", source);
-    if (name == NULL) {
+    if (name == NULL || make_room(store) != VQZ_OK) {
+        free(name);
         vqz_model_free(fresh);
         return vqzi_fail(diag, VQZ_ERROR_MEMORY, "out of memory");
     }
-    size_t slot = store->loaded_count;
-    if (slot == MAX_LOADED) {
-        slot = store->oldest;
-        store->oldest = (slot + 1) % MAX_LOADED;
-        free(store->loaded[slot].source);
-        vqz_model_free(store->loaded[slot].model);
-    } else {
-        store->loaded_count++;
-    }
     vqz_model_info info;
     vqz_model_get_info(fresh, &info);
-    store->loaded[slot] = (loaded_model){ .source = name, .model = fresh };
-    memcpy(store->loaded[slot].hash, info.hash, 4);
+    loaded_model *slot = &store->loaded[store->loaded_count++];
+    *slot = (loaded_model){ .source = name, .model = fresh, .users = 1 };
+    memcpy(slot->hash, info.hash, 4);
     *model = fresh;
     return VQZ_OK;
 }
 
-static const loaded_model *find_loaded(const model_store *store, const char *source) {
-    for (size_t i = 0; i < store->loaded_count; i++)
-        if (strcmp(store->loaded[i].source, source) == 0)
-            return &store->loaded[i];
-    return NULL;
+/* Hands out what is there already: the model from this source, or with this hash. */
+static bool borrow_loaded(model_store *store, const char *source, const uint8_t *hash,
+                          const vqz_model **model) {
+    for (size_t i = 0; i < store->loaded_count; i++) {
+        loaded_model *m = &store->loaded[i];
+        if (source != NULL ? strcmp(m->source, source) != 0 : memcmp(m->hash, hash, 4) != 0)
+            continue;
+        m->users++;
+        *model = m->model;
+        return true;
+    }
+    return false;
 }
 
 static vqz_status load_default(model_store *store, const vqz_model **model, vqz_diag *diag) {
-    const loaded_model *known = find_loaded(store, default_name);
-    if (known != NULL) {
-        *model = known->model;
+    if (borrow_loaded(store, default_name, NULL, model))
         return VQZ_OK;
-    }
     size_t size;
     const void *data = vqz_default_model(&size);
     if (size == 0)
@@ -236,11 +261,8 @@ static vqz_status load_default(model_store *store, const vqz_model **model, vqz_
 
 static vqz_status load_path(model_store *store, const char *path, const vqz_model **model,
                             vqz_diag *diag) {
-    const loaded_model *known = find_loaded(store, path);
-    if (known != NULL) {
-        *model = known->model;
+    if (borrow_loaded(store, path, NULL, model))
         return VQZ_OK;
-    }
     void *data;
     size_t size;
     vqz_diag inner = { "" };
@@ -272,8 +294,8 @@ static vqz_status fail_name(const model_store *store, const char *name, vqz_diag
     return status;
 }
 
-vqz_status models_by_name(model_store *store, const char *name, const vqz_model **model,
-                          vqz_diag *diag) {
+static vqz_status borrow_by_name(model_store *store, const char *name, const vqz_model **model,
+                                 vqz_diag *diag) {
     if (name == NULL || strcmp(name, default_name) == 0)
         return load_default(store, model, diag);
     char *path = find_name(store, name);
@@ -282,6 +304,28 @@ vqz_status models_by_name(model_store *store, const char *name, const vqz_model 
     vqz_status status = load_path(store, path, model, diag);
     free(path);
     return status;
+}
+
+vqz_status models_by_name(model_store *store, const char *name, const vqz_model **model,
+                          vqz_diag *diag) {
+    pthread_mutex_lock(&store->lock);
+    vqz_status status = borrow_by_name(store, name, model, diag);
+    pthread_mutex_unlock(&store->lock);
+    return status;
+}
+
+static void give_back(model_store *store, const vqz_model *model) {
+    for (size_t i = 0; i < store->loaded_count; i++)
+        if (store->loaded[i].model == model)
+            store->loaded[i].users--;
+}
+
+void models_return(model_store *store, const vqz_model *model) {
+    if (model == NULL)
+        return;
+    pthread_mutex_lock(&store->lock);
+    give_back(store, model);
+    pthread_mutex_unlock(&store->lock);
 }
 
 vqz_status models_read(const model_store *store, const char *name, void **data, size_t *size,
@@ -306,29 +350,26 @@ vqz_status models_read(const model_store *store, const char *name, void **data, 
     return status;
 }
 
-vqz_status models_by_hash(model_store *store, const uint8_t hash[4], const char *name,
-                          const char *beside, const vqz_model **model, vqz_diag *diag) {
+static vqz_status borrow_by_hash(model_store *store, const uint8_t hash[4], const char *name,
+                                 const char *beside, const vqz_model **model, vqz_diag *diag) {
     char wanted[9], given[9] = "", own_text[64] = "";
     text_hash4(wanted, hash);
     if (name != NULL) {
         /* a model named by the user that cannot be read is an error, not a reason to search on */
         const vqz_model *named;
-        VQZ_TRY(models_by_name(store, name, &named, diag));
+        VQZ_TRY(borrow_by_name(store, name, &named, diag));
         vqz_model_info info;
         vqz_model_get_info(named, &info);
         if (memcmp(info.hash, hash, 4) == 0) {
             *model = named;
             return VQZ_OK;
         }
+        give_back(store, named);
         text_hash4(given, info.hash);
         snprintf(own_text, sizeof own_text, " (the one given with -m is %s)", given);
     }
-    for (size_t i = 0; i < store->loaded_count; i++) {
-        if (memcmp(store->loaded[i].hash, hash, 4) == 0) {
-            *model = store->loaded[i].model;
-            return VQZ_OK;
-        }
-    }
+    if (borrow_loaded(store, NULL, hash, model))
+        return VQZ_OK;
     uint8_t own[4];
     if (default_hash(own) && memcmp(own, hash, 4) == 0)
         return load_default(store, model, diag);
@@ -345,5 +386,13 @@ vqz_status models_by_hash(model_store *store, const uint8_t hash[4], const char 
                   "beside the file; give it with -m MODEL",
                   wanted, own_text, folders == NULL ? "the search path" : folders);
     free(folders);
+    return status;
+}
+
+vqz_status models_by_hash(model_store *store, const uint8_t hash[4], const char *name,
+                          const char *beside, const vqz_model **model, vqz_diag *diag) {
+    pthread_mutex_lock(&store->lock);
+    vqz_status status = borrow_by_hash(store, hash, name, beside, model, diag);
+    pthread_mutex_unlock(&store->lock);
     return status;
 }
