@@ -2,7 +2,6 @@
  * cmd_decompress.c - vqz decompress: .vqz files back to PNG or PNM pictures.
  */
 #include "cli/commands.h"
-#include "cli/file.h"
 #include "cli/session.h"
 #include "cli/text.h"
 #include <stdlib.h>
@@ -11,7 +10,7 @@
 
 /* The kind of picture to write: --format, else the extension of the output, else PNG. */
 static const char *format_word(const settings *set, const char *output) {
-    static const char *const words[] = { "png", "pnm", "pgm", "ppm", "pam", NULL };
+    static const char *const words[] = {"png", "pnm", "pgm", "ppm", "pam", NULL};
     if (set->format != NULL)
         return set->format;
     const char *extension = path_extension(output);
@@ -33,22 +32,44 @@ static vqz_status check_format(const char *format, uint32_t channels, vqz_diag *
     return VQZ_OK;
 }
 
-/* Gray pixels at the front of a buffer three times as large, spread to RGB from the end. */
-static void spread_gray(vqz_image *image) {
-    size_t count = (size_t)image->width * image->height;
+/* Gray samples spread to RGB in place, in a band with room for them, from its end. */
+static void spread_gray(uint8_t *band, size_t count) {
     for (size_t i = count; i-- > 0;)
-        memset(image->pixels + 3 * i, image->pixels[i], 3);
-    image->channels = 3;
-    image->stride = (size_t)image->width * 3;
+        memset(band + 3 * i, band[i], 3);
 }
 
-/* Fills p, whose pixels are malloc'ed and whose metadata come from the library. */
-static vqz_status decode(session *s, const job *j, const void *file, size_t size,
-                         const char *format, picture *p, vqz_diag *diag) {
-    vqz_info info;
+/* A file on its way back into a picture. */
+typedef struct decompression {
+    void *file;
+    size_t size;
+    const char *format;
+    picture facts; /* of what is written */
+    bool spread;   /* gray to RGB */
     const vqz_model *model;
+    vqz_decoder *decoder;
+    file_output *output;
+    picture_writer *writer;
+    uint8_t *band;
+} decompression;
+
+static vqz_status read_metadata(decompression *d, vqz_diag *diag) {
+    void *icc = NULL, *exif = NULL;
+    if (strcmp(d->format, "png") != 0)
+        return VQZ_OK; /* PNM holds no metadata */
+    VQZ_TRY(vqz_read_metadata(d->file, d->size, VQZ_METADATA_ICC, &icc, &d->facts.icc_size, diag));
+    d->facts.icc = icc;
+    VQZ_TRY(
+        vqz_read_metadata(d->file, d->size, VQZ_METADATA_EXIF, &exif, &d->facts.exif_size, diag));
+    d->facts.exif = exif;
+    return VQZ_OK;
+}
+
+static vqz_status open_file(worker *w, const job *j, decompression *d, vqz_diag *diag) {
+    session *s = w->session;
+    vqz_info info;
     vqz_context *context;
-    VQZ_TRY(vqz_read_info(file, size, &info, diag));
+    VQZ_TRY(file_read(j->input, s->max_file, &d->file, &d->size, diag));
+    VQZ_TRY(vqz_read_info(d->file, d->size, &info, diag));
     uint64_t pixels = (uint64_t)info.width * info.height;
     if (pixels > s->limits.max_pixels)
         return vqzi_fail(diag, VQZ_ERROR_LIMIT,
@@ -56,71 +77,76 @@ static vqz_status decode(session *s, const job *j, const void *file, size_t size
                          "--max-pixels %llu",
                          info.width, info.height, (unsigned long long)s->limits.max_pixels,
                          (unsigned long long)pixels);
-    VQZ_TRY(check_format(format, info.channels, diag));
-    VQZ_TRY(models_by_hash(s->models, info.model_hash, s->settings->model, j->input, &model, diag));
-    VQZ_TRY(session_context(s, &context, diag));
-
-    bool spread = info.channels == 1 && strcmp(format, "ppm") == 0;
-    size_t bytes;
-    if (!vqzi_mul((size_t)pixels, spread ? 3 : info.channels, &bytes) ||
-        (p->image.pixels = malloc(bytes)) == NULL)
-        return vqzi_fail(diag, VQZ_ERROR_MEMORY, "no memory for %ux%u pixels", info.width,
-                         info.height);
-    p->image.width = info.width;
-    p->image.height = info.height;
-    p->image.channels = info.channels;
-    p->image.stride = (size_t)info.width * info.channels;
-    VQZ_TRY(vqz_decode(context, model, file, size, &p->image, diag));
-    if (spread)
-        spread_gray(&p->image);
-    if (strcmp(format, "png") != 0)
-        return VQZ_OK; /* PNM holds no metadata */
-    void *icc = NULL, *exif = NULL;
-    vqz_status status = vqz_read_metadata(file, size, VQZ_METADATA_ICC, &icc, &p->icc_size, diag);
-    p->icc = icc;
-    if (status == VQZ_OK)
-        status = vqz_read_metadata(file, size, VQZ_METADATA_EXIF, &exif, &p->exif_size, diag);
-    p->exif = exif;
-    return status;
+    VQZ_TRY(check_format(d->format, info.channels, diag));
+    VQZ_TRY(
+        models_by_hash(s->models, info.model_hash, s->settings->model, j->input, &d->model, diag));
+    VQZ_TRY(worker_context(w, &context, diag));
+    VQZ_TRY(read_metadata(d, diag));
+    d->spread = info.channels == 1 && strcmp(d->format, "ppm") == 0;
+    d->facts.image.width = info.width;
+    d->facts.image.height = info.height;
+    d->facts.image.channels = d->spread ? 3 : info.channels;
+    return vqz_decoder_create(&d->decoder, context, d->model, d->file, d->size, diag);
 }
 
-static vqz_status decompress_one(session *s, const job *j, bool *at_output, vqz_diag *diag) {
-    const settings *set = s->settings;
-    *at_output = true;
-    VQZ_TRY(job_prepare(j, set->force, diag));
-    *at_output = false;
+static vqz_status decode(worker *w, const job *j, decompression *d, vqz_diag *diag) {
+    const vqz_image *image = &d->facts.image;
+    picture_format format = strcmp(d->format, "png") == 0 ? PICTURE_PNG : PICTURE_PNM;
+    size_t stride = (size_t)image->width * image->channels;
+    size_t decoded = d->spread ? image->width : stride; /* bytes of a row */
+    uint32_t band = session_band(stride, image->height);
+    d->band = malloc(stride * band);
+    if (d->band == NULL)
+        return vqzi_fail(diag, VQZ_ERROR_MEMORY, "out of memory");
+    w->at_output = true;
+    VQZ_TRY(file_create(&d->output, j->output, w->session->settings->force, diag));
+    VQZ_TRY(picture_writer_open(&d->writer, &d->facts, format, d->output, diag));
+    for (uint32_t y = 0, count; y < image->height; y += count) {
+        count = VQZI_MIN(band, image->height - y);
+        w->at_output = false;
+        VQZ_TRY(vqz_decoder_read(d->decoder, d->band, decoded, count, diag));
+        w->at_output = true;
+        if (d->spread)
+            spread_gray(d->band, decoded * count);
+        VQZ_TRY(picture_writer_rows(d->writer, d->band, stride, count, diag));
+    }
+    VQZ_TRY(picture_writer_finish(d->writer, diag));
+    return file_commit(d->output, diag);
+}
 
-    const char *format = format_word(set, j->output);
+static vqz_status decompress_one(worker *w, const job *j, size_t index, vqz_diag *diag) {
+    (void)index;
+    const settings *set = w->session->settings;
     double start = session_clock();
-    void *file, *output = NULL;
-    size_t size, output_size = 0;
-    VQZ_TRY(file_read(j->input, s->max_file, &file, &size, diag));
-    picture p = { .image = { .pixels = NULL } };
-    vqz_status status = decode(s, j, file, size, format, &p, diag);
-    free(file);
+    decompression d = {.format = format_word(set, j->output)};
+    w->at_output = true;
+    VQZ_TRY(job_prepare(j, set->force, diag));
+    w->at_output = false;
+
+    vqz_status status = open_file(w, j, &d, diag);
     if (status == VQZ_OK)
-        status = picture_serialise(&p, strcmp(format, "png") == 0 ? PICTURE_PNG : PICTURE_PNM,
-                                   &output, &output_size, diag);
-    free(p.image.pixels);
-    vqz_free(p.icc);
-    vqz_free(p.exif);
-    if (status != VQZ_OK)
-        return status;
-    *at_output = true;
-    status = file_write(j->output, output, output_size, set->force, diag);
-    free(output);
+        status = decode(w, j, &d, diag);
     if (status == VQZ_OK)
-        report_result(&s->report, report_input_name(j->input), "%ux%u, %.2f s, %s", p.image.width,
-                      p.image.height, session_clock() - start, report_output_name(j->output));
+        report_result(&w->report, report_input_name(j->input), "%ux%u, %.2f s, %s",
+                      d.facts.image.width, d.facts.image.height, session_clock() - start,
+                      report_output_name(j->output));
+    picture_writer_close(d.writer);
+    file_close(d.output);
+    free(d.band);
+    vqz_decoder_free(d.decoder);
+    models_return(w->session->models, d.model);
+    vqz_free(d.facts.icc);
+    vqz_free(d.facts.exif);
+    free(d.file);
     return status;
 }
 
 int run_decompress(const settings *s, int count, char **operands) {
     /* --format names the extension of what is written beside the sources */
-    const job_rules rules = { .extensions = vqz_extensions,
-                              .what = ".vqz files",
-                              .new_extension = s->format != NULL ? s->format : "png",
-                              .output = s->output,
-                              .recursive = s->recursive };
-    return session_run_jobs(s, &rules, count, operands, decompress_one);
+    const job_rules rules = {.extensions = vqz_extensions,
+                             .what = ".vqz files",
+                             .new_extension = s->format != NULL ? s->format : "png",
+                             .output = s->output,
+                             .recursive = s->recursive};
+    return session_run_command(s, &rules, count, operands, &(task){.run = decompress_one});
 }

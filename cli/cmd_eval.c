@@ -3,10 +3,10 @@
  * decoded, in memory, at each quality.
  *
  * Averages are means over pictures (each counts alike, whatever its size), as papers give them; a
- * picture that came back unchanged counts as 100 dB there, for infinity has no mean.
+ * picture that came back unchanged counts as 100 dB there, for infinity has no mean.  Times are those
+ * of the threads that worked on the picture: one, when there are as many pictures as threads.
  */
 #include "cli/commands.h"
-#include "cli/file.h"
 #include "cli/metrics.h"
 #include "cli/session.h"
 #include "cli/text.h"
@@ -21,11 +21,18 @@ typedef struct measurement {
     double bpp, psnr, ms_ssim, encode_seconds, decode_seconds;
 } measurement;
 
+/* A picture that was measured, until it is its turn to be shown. */
+typedef struct evaluated {
+    vqz_image image;       /* without pixels */
+    measurement *results; /* one a quality */
+} evaluated;
+
 typedef struct evaluation {
     session session;
     const vqz_model *model;
-    vqz_context *context;
+    bool table;            /* on standard output */
     FILE *csv;             /* into memory, NULL without --csv */
+    evaluated *evaluated;  /* one a picture */
     measurement *sums;     /* one a quality */
     size_t pictures;
 } evaluation;
@@ -38,14 +45,17 @@ static const char *psnr_text(char text[16], double psnr, const char *format) {
     return text;
 }
 
-static vqz_status measure(evaluation *e, const vqz_image *image, int quality, uint8_t *pixels,
+static vqz_status measure(worker *w, const vqz_image *image, int quality, uint8_t *pixels,
                           measurement *m, vqz_diag *diag) {
+    const evaluation *e = w->task->user;
+    vqz_context *context;
+    VQZ_TRY(worker_context(w, &context, diag));
     vqz_encode_options options;
     vqz_encode_options_init(&options);
     options.quality = quality;
     void *file;
     double start = session_clock();
-    VQZ_TRY(vqz_encode(e->context, e->model, image, &options, &file, &m->bytes, diag));
+    VQZ_TRY(vqz_encode(context, e->model, image, &options, &file, &m->bytes, diag));
     double encoded = session_clock();
     vqz_info info;
     vqz_image decoded = *image;
@@ -56,7 +66,7 @@ static vqz_status measure(evaluation *e, const vqz_image *image, int quality, ui
                            "came back with %u channels instead of %u", info.channels,
                            image->channels);
     if (status == VQZ_OK)
-        status = vqz_decode(e->context, e->model, file, m->bytes, &decoded, diag);
+        status = vqz_decode(context, e->model, file, m->bytes, &decoded, diag);
     double finished = session_clock();
     vqz_free(file);
     if (status != VQZ_OK)
@@ -65,7 +75,7 @@ static vqz_status measure(evaluation *e, const vqz_image *image, int quality, ui
     m->decode_seconds = finished - encoded;
     m->bpp = 8.0 * (double)m->bytes / ((double)image->width * image->height);
     m->psnr = metrics_psnr(image, &decoded);
-    return metrics_ms_ssim(image, &decoded, e->session.settings->threads, &m->ms_ssim);
+    return metrics_ms_ssim(image, &decoded, w->threads, &m->ms_ssim);
 }
 
 static void print_row(const char *name, int quality, const char *bytes, const measurement *m) {
@@ -90,7 +100,7 @@ static void write_csv_field(FILE *out, const char *text) {
 }
 
 static void add_row(evaluation *e, const char *path, const vqz_image *image, int quality,
-                    measurement *sum, const measurement *m, bool table) {
+                    measurement *sum, const measurement *m) {
     sum->bytes += m->bytes;
     sum->bpp += m->bpp;
     sum->psnr += isinf(m->psnr) ? lossless_psnr : m->psnr;
@@ -104,7 +114,7 @@ static void add_row(evaluation *e, const char *path, const vqz_image *image, int
                 image->channels, quality, m->bytes, m->bpp, psnr_text(psnr, m->psnr, "%.4f"),
                 m->ms_ssim, m->encode_seconds, m->decode_seconds);
     }
-    if (!table)
+    if (!e->table)
         return;
     char name[33], bytes[24];
     snprintf(name, sizeof name, "%s", path_name(path));
@@ -116,27 +126,41 @@ static void add_row(evaluation *e, const char *path, const vqz_image *image, int
     fflush(stdout); /* a long run shows what it has also through a pipe */
 }
 
-static vqz_status evaluate_picture(evaluation *e, const char *path, bool table, vqz_diag *diag) {
-    const quality_list *qualities = &e->session.settings->qualities;
+static vqz_status evaluate_one(worker *w, const job *j, size_t index, vqz_diag *diag) {
+    evaluation *e = w->task->user;
+    const session *of = w->session;
+    const quality_list *qualities = &of->settings->qualities;
+    evaluated *measured = &e->evaluated[index];
+    source *s;
     picture p;
-    VQZ_TRY(session_read_picture(&e->session, path, &p, NULL, diag));
-    size_t bytes = p.image.stride * p.image.height; /* as allocated for the picture itself */
-    uint8_t *pixels = malloc(bytes);
-    measurement results[MAX_QUALITIES];
-    vqz_status status = VQZ_OK;
-    if (pixels == NULL)
+    VQZ_TRY(source_open(&s, j->input, of->max_file, diag));
+    vqz_status status = picture_read(&p, s, &of->limits, diag);
+    source_close(s);
+    if (status != VQZ_OK)
+        return status;
+    worker_warn(w, j->input, &p);
+    uint8_t *pixels = malloc(p.image.stride * p.image.height); /* as for the picture itself */
+    measured->results = calloc((size_t)qualities->count, sizeof *measured->results);
+    if (pixels == NULL || measured->results == NULL)
         status = vqzi_fail(diag, VQZ_ERROR_MEMORY, "out of memory");
-    for (int i = 0; status == VQZ_OK && i < qualities->count; i++)
-        status = measure(e, &p.image, qualities->values[i], pixels, &results[i], diag);
-    report_progress_end(&e->session.report);
     /* all or nothing: averages of different qualities are over the same pictures */
     for (int i = 0; status == VQZ_OK && i < qualities->count; i++)
-        add_row(e, report_input_name(path), &p.image, qualities->values[i], &e->sums[i],
-                &results[i], table);
-    e->pictures += status == VQZ_OK;
+        status = measure(w, &p.image, qualities->values[i], pixels, &measured->results[i], diag);
+    measured->image = p.image;
+    measured->image.pixels = NULL;
     free(pixels);
     picture_clear(&p);
     return status;
+}
+
+static void show_one(session *s, const task *t, const job *j, size_t index) {
+    evaluation *e = t->user;
+    const quality_list *qualities = &s->settings->qualities;
+    evaluated *measured = &e->evaluated[index];
+    for (int i = 0; i < qualities->count; i++)
+        add_row(e, report_input_name(j->input), &measured->image, qualities->values[i],
+                &e->sums[i], &measured->results[i]);
+    e->pictures++;
 }
 
 static void print_averages(evaluation *e) {
@@ -156,42 +180,39 @@ static void print_averages(evaluation *e) {
     }
 }
 
-static int evaluate_all(evaluation *e, const job_list *list, bool table) {
-    report *r = &e->session.report;
-    vqz_diag diag = { "" };
-    size_t failed = list->failed;
-    for (size_t i = 0; i < list->count; i++) {
-        const char *path = list->jobs[i].input;
-        report_progress(r, i + 1, list->count, report_input_name(path));
-        diag.message[0] = '\0';
-        vqz_status status = evaluate_picture(e, path, table, &diag);
-        if (status == VQZ_OK)
-            continue;
-        failed++;
-        report_error(r, report_input_name(path), "%s",
-                     diag.message[0] != '\0' ? diag.message : vqz_status_string(status));
-    }
-    report_progress_end(r);
-    if (e->pictures > 0 && table)
+static void print_csv_header(FILE *out) {
+    fputs("file,width,height,channels,quality,bytes,bpp,psnr,ms_ssim,encode_seconds,"
+          "decode_seconds\n",
+          out);
+}
+
+/* Returns how many failed. */
+static size_t evaluate_all(evaluation *e, const job_list *list) {
+    if (e->csv != NULL)
+        print_csv_header(e->csv);
+    if (e->table && list->count > 0)
+        printf("%-32s %3s %10s %8s %8s %8s %8s %8s\n", "picture", "q", "bytes", "bpp", "PSNR",
+               "MS-SSIM", "encode s", "decode s");
+    size_t failed = session_run(&e->session, list,
+                                &(task){.run = evaluate_one, .done = show_one, .user = e});
+    if (e->pictures > 0 && e->table)
         print_averages(e);
-    return failed == 0 && e->pictures > 0 ? EXIT_DONE : EXIT_FAILED;
+    return failed;
 }
 
 int run_eval(const settings *s, int count, char **operands) {
-    const job_rules rules = { .extensions = picture_extensions,
-                              .what = "pictures",
-                              .recursive = true };
+    const job_rules rules = {
+        .extensions = picture_extensions, .what = "pictures", .recursive = true};
     bool csv_to_stdout = s->csv != NULL && strcmp(s->csv, "-") == 0;
-    evaluation e = { .csv = NULL };
-    job_list list = { 0 };
-    vqz_diag diag = { "" };
+    evaluation e = {.table = !csv_to_stdout};
+    job_list list = {0};
+    vqz_diag diag = {""};
     char *csv_text = NULL;
-    size_t csv_size = 0;
+    size_t csv_size = 0, failed;
     const char *subject = NULL;
     int code = EXIT_FAILED;
     if (session_open(&e.session, s, &diag) != VQZ_OK ||
-        models_by_name(e.session.models, s->model, &e.model, &diag) != VQZ_OK ||
-        session_context(&e.session, &e.context, &diag) != VQZ_OK)
+        models_by_name(e.session.models, s->model, &e.model, &diag) != VQZ_OK)
         goto failed;
     subject = s->csv;
     if (s->csv != NULL && file_check_target(s->csv, s->force, &diag) != VQZ_OK)
@@ -200,20 +221,15 @@ int run_eval(const settings *s, int count, char **operands) {
     if (jobs_collect(&list, &rules, count, operands, &e.session.report, &diag) != VQZ_OK)
         goto failed;
     e.sums = calloc((size_t)s->qualities.count, sizeof *e.sums);
+    e.evaluated = calloc(list.count + 1, sizeof *e.evaluated);
     if (s->csv != NULL)
         e.csv = open_memstream(&csv_text, &csv_size);
-    if (e.sums == NULL || (s->csv != NULL && e.csv == NULL)) {
+    if (e.sums == NULL || e.evaluated == NULL || (s->csv != NULL && e.csv == NULL)) {
         snprintf(diag.message, sizeof diag.message, "out of memory");
         goto failed;
     }
-    if (e.csv != NULL)
-        fputs("file,width,height,channels,quality,bytes,bpp,psnr,ms_ssim,encode_seconds,"
-              "decode_seconds\n",
-              e.csv);
-    if (!csv_to_stdout && list.count > 0)
-        printf("%-32s %3s %10s %8s %8s %8s %8s %8s\n", "picture", "q", "bytes", "bpp", "PSNR",
-               "MS-SSIM", "encode s", "decode s");
-    code = evaluate_all(&e, &list, !csv_to_stdout);
+    failed = list.failed + evaluate_all(&e, &list);
+    code = failed == 0 && e.pictures > 0 ? EXIT_DONE : EXIT_FAILED;
     if (e.csv != NULL) {
         bool lost = fclose(e.csv) != 0;
         e.csv = NULL;
@@ -232,9 +248,13 @@ failed:
 done:
     if (e.csv != NULL)
         fclose(e.csv);
+    for (size_t i = 0; e.evaluated != NULL && i < list.count; i++)
+        free(e.evaluated[i].results);
+    free(e.evaluated);
     free(csv_text);
     free(e.sums);
     jobs_clear(&list);
+    models_return(e.session.models, e.model);
     session_close(&e.session);
     return code;
 }

@@ -111,8 +111,9 @@ static void print_model_text(const char *path, const vqz_model_info *info, size_
     }
 }
 
-static vqz_status info_one(session *s, const job *j, bool *at_output, vqz_diag *diag) {
-    (void)at_output;
+static vqz_status info_one(worker *w, const job *j, size_t index, vqz_diag *diag) {
+    (void)index;
+    session *s = w->session;
     void *data;
     size_t size;
     const char *name = report_input_name(j->input);
@@ -146,5 +147,6 @@ static vqz_status info_one(session *s, const job *j, bool *at_output, vqz_diag *
 
 int run_info(const settings *s, int count, char **operands) {
     const job_rules rules = { .what = "files" };
-    return session_run_jobs(s, &rules, count, operands, info_one);
+    return session_run_command(s, &rules, count, operands,
+                               &(task){ .run = info_one, .serial = true });
 }

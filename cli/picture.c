@@ -1,21 +1,42 @@
 /*
- * picture.c - recognises a picture file, hands it to the reader of its kind, and makes it upright.
+ * picture.c - recognises a picture file, hands it to the reader of its kind, and makes it upright;
+ * hands pictures to the writer of their kind.
+ *
+ * A picture whose rows cannot be had in the order in which they are wanted (interlaced, or turned
+ * by more than a mirror) is read whole, as stored; the wanted rows are then picked from that.
  *
  * The EXIF block is TIFF: byte order, 42, offset of the first directory, a list of 12-byte entries.
  * Only the orientation of that directory matters here; it is applied to the pixels and set to 1 in
  * place, so that a viewer does not turn the picture twice.  A block that is not TIFF is dropped.
  */
 #include "cli/picture.h"
-#include "cli/file.h"
 #include "cli/picture_parts.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-#define MAX_FILE_SIZE ((size_t)1 << 31)
+enum { MIRROR_X = 1, MIRROR_Y = 2, TRANSPOSE = 4 }; /* how the stored picture is turned */
+
+struct picture_reader {
+    const picture_kind *kind;
+    void *state;
+    uint32_t passes;
+    picture facts;          /* of the upright picture; no pixels */
+    uint32_t width, height; /* as stored */
+    int turn;
+    uint8_t *whole; /* as stored, dense; NULL when rows pass straight through */
+    uint32_t done;  /* rows handed out */
+};
+
+struct picture_writer {
+    const picture_target *target;
+    void *state;
+    vqz_image image; /* its size; no pixels */
+    uint32_t done;
+};
 
 vqz_status picture_check_size(const char *kind, uint64_t width, uint64_t height,
-                              uint64_t max_pixels, vqz_diag *diag) {
+                              const vqz_limits *limits, vqz_diag *diag) {
     if (width == 0 || height == 0)
         return vqzi_fail(diag, VQZ_ERROR_CORRUPT, "%s: the picture is empty (%llu x %llu pixels)",
                          kind, (unsigned long long)width, (unsigned long long)height);
@@ -23,27 +44,13 @@ vqz_status picture_check_size(const char *kind, uint64_t width, uint64_t height,
         return vqzi_fail(diag, VQZ_ERROR_LIMIT,
                          "%s: %llu x %llu pixels; at most 65535 to a side are supported", kind,
                          (unsigned long long)width, (unsigned long long)height);
-    if (width * height > max_pixels)
+    if (width * height > limits->max_pixels)
         return vqzi_fail(diag, VQZ_ERROR_LIMIT,
                          "%s: %llu x %llu pixels are over the limit of %llu; raise it with "
                          "--max-pixels %llu",
                          kind, (unsigned long long)width, (unsigned long long)height,
-                         (unsigned long long)max_pixels, (unsigned long long)(width * height));
-    return VQZ_OK;
-}
-
-vqz_status picture_allocate(picture *p, uint32_t width, uint32_t height, uint32_t channels,
-                            vqz_diag *diag) {
-    size_t stride, total;
-    if (!vqzi_mul(width, channels, &stride) || !vqzi_mul(stride, height, &total))
-        return vqzi_fail(diag, VQZ_ERROR_LIMIT, "a picture of %u x %u pixels is too large", width,
-                         height);
-    uint8_t *pixels = calloc(total, 1);
-    if (pixels == NULL)
-        return vqzi_fail(diag, VQZ_ERROR_MEMORY, "out of memory for a picture of %u x %u pixels",
-                         width, height);
-    p->image = (vqz_image){
-        .width = width, .height = height, .channels = channels, .stride = stride, .pixels = pixels};
+                         (unsigned long long)limits->max_pixels,
+                         (unsigned long long)(width * height));
     return VQZ_OK;
 }
 
@@ -96,10 +103,8 @@ static int take_orientation(uint8_t *exif, size_t size) {
     return 1;
 }
 
-/* Turns the picture as EXIF orientation says: bit 0 of the table mirrors the stored columns, bit 1
-   the stored rows, bit 2 exchanges rows and columns. */
-static vqz_status make_upright(picture *p, int orientation, vqz_diag *diag) {
-    enum { MIRROR_X = 1, MIRROR_Y = 2, TRANSPOSE = 4 };
+/* How to turn the stored picture: mirror its columns, mirror its rows, then exchange the two. */
+static int turn_of(int orientation) {
     static const uint8_t turns[9] = {0,
                                      0,
                                      MIRROR_X,
@@ -109,31 +114,7 @@ static vqz_status make_upright(picture *p, int orientation, vqz_diag *diag) {
                                      TRANSPOSE | MIRROR_Y,
                                      TRANSPOSE | MIRROR_X | MIRROR_Y,
                                      TRANSPOSE | MIRROR_X};
-    int turn = turns[orientation];
-    if (turn == 0)
-        return VQZ_OK;
-    const vqz_image src = p->image;
-    picture turned = {0};
-    VQZ_TRY(picture_allocate(&turned, turn & TRANSPOSE ? src.height : src.width,
-                             turn & TRANSPOSE ? src.width : src.height, src.channels, diag));
-    ptrdiff_t column = (ptrdiff_t)src.channels, row = (ptrdiff_t)src.stride;
-    const uint8_t *origin = src.pixels;
-    if (turn & MIRROR_X) {
-        origin += column * (ptrdiff_t)(src.width - 1);
-        column = -column;
-    }
-    if (turn & MIRROR_Y) {
-        origin += row * (ptrdiff_t)(src.height - 1);
-        row = -row;
-    }
-    ptrdiff_t step_x = turn & TRANSPOSE ? row : column, step_y = turn & TRANSPOSE ? column : row;
-    uint8_t *dst = turned.image.pixels;
-    for (ptrdiff_t y = 0; y < (ptrdiff_t)turned.image.height; y++)
-        for (ptrdiff_t x = 0; x < (ptrdiff_t)turned.image.width; x++, dst += src.channels)
-            memcpy(dst, origin + y * step_y + x * step_x, src.channels);
-    free(src.pixels);
-    p->image = turned.image;
-    return VQZ_OK;
+    return turns[orientation];
 }
 
 /* A profile for another colour space than the pixels have (that of a CMYK JPEG) says nothing about
@@ -168,84 +149,180 @@ static const char *foreign_kind(const uint8_t *data, size_t size) {
     return NULL;
 }
 
-static vqz_status parse_kind(picture *p, const uint8_t *data, size_t size, uint64_t max_pixels,
-                             vqz_diag *diag) {
+static vqz_status find_kind(const picture_kind **kind, const uint8_t *data, size_t size,
+                            vqz_diag *diag) {
     if (size >= 8 && memcmp(data, "\x89PNG\r\n\x1a\n", 8) == 0)
-        return picture_parse_png(p, data, size, max_pixels, diag);
-    if (size >= 3 && memcmp(data, "\xff\xd8\xff", 3) == 0)
-        return picture_parse_jpeg(p, data, size, max_pixels, diag);
-    if (size >= 2 && data[0] == 'P' && data[1] >= '1' && data[1] <= '7')
-        return picture_parse_pnm(p, data, size, max_pixels, diag);
+        *kind = &picture_kind_png;
+    else if (size >= 3 && memcmp(data, "\xff\xd8\xff", 3) == 0)
+        *kind = &picture_kind_jpeg;
+    else if (size >= 2 && data[0] == 'P' && data[1] >= '1' && data[1] <= '7')
+        *kind = &picture_kind_pnm;
+    if (*kind != NULL)
+        return VQZ_OK;
     if (size == 0)
         return vqzi_fail(diag, VQZ_ERROR_FORMAT, "the file is empty");
     if (size >= 4 && memcmp(data + 1, "PNG", 3) == 0)
         return vqzi_fail(diag, VQZ_ERROR_CORRUPT,
                          "PNG: the signature is damaged (cut, or sent as text?)");
-    const char *kind = foreign_kind(data, size);
-    if (kind != NULL)
-        return vqzi_fail(diag, VQZ_ERROR_FORMAT, "%s; convert it to PNG, JPEG or PNM first", kind);
+    const char *foreign = foreign_kind(data, size);
+    if (foreign != NULL)
+        return vqzi_fail(diag, VQZ_ERROR_FORMAT, "%s; convert it to PNG, JPEG or PNM first",
+                         foreign);
     return vqzi_fail(diag, VQZ_ERROR_FORMAT, "not a PNG, JPEG or PNM picture");
 }
 
-vqz_status picture_parse(picture *p, const void *data, size_t size, uint64_t max_pixels,
-                         vqz_diag *diag) {
-    picture parsed = {0};
-    int orientation = 1;
-    vqz_status status = parse_kind(&parsed, data, size, max_pixels, diag);
-    if (status != VQZ_OK)
-        goto fail;
-    if (parsed.exif != NULL && is_tiff(parsed.exif, parsed.exif_size)) {
-        orientation = take_orientation(parsed.exif, parsed.exif_size);
-    } else {
-        free(parsed.exif);
-        parsed.exif = NULL;
-        parsed.exif_size = 0;
+static void drop_exif(picture *p) {
+    free(p->exif);
+    p->exif = NULL;
+    p->exif_size = 0;
+}
+
+static vqz_status open_kind(picture_reader *r, source *s, const vqz_limits *limits,
+                            vqz_diag *diag) {
+    const uint8_t *start;
+    size_t size;
+    picture *facts = &r->facts;
+    VQZ_TRY(source_at(s, 0, &start, &size, diag));
+    VQZ_TRY(find_kind(&r->kind, start, size, diag));
+    VQZ_TRY(r->kind->open(&r->state, facts, &r->passes, s, limits, diag));
+    r->width = facts->image.width;
+    r->height = facts->image.height;
+    if (facts->exif != NULL && is_tiff(facts->exif, facts->exif_size))
+        r->turn = turn_of(take_orientation(facts->exif, facts->exif_size));
+    else
+        drop_exif(facts);
+    if (r->turn & TRANSPOSE) {
+        facts->image.width = r->height;
+        facts->image.height = r->width;
     }
-    status = make_upright(&parsed, orientation, diag);
-    if (status != VQZ_OK)
-        goto fail;
-    drop_foreign_profile(&parsed);
-    *p = parsed;
+    drop_foreign_profile(facts);
     return VQZ_OK;
-fail:
-    picture_clear(&parsed);
+}
+
+vqz_status picture_reader_open(picture_reader **reader, source *s, const vqz_limits *limits,
+                               vqz_diag *diag) {
+    picture_reader *r = calloc(1, sizeof *r);
+    if (r == NULL)
+        return vqzi_fail(diag, VQZ_ERROR_MEMORY, "out of memory");
+    r->passes = 1;
+    vqz_status status = open_kind(r, s, limits, diag);
+    if (status == VQZ_OK)
+        *reader = r;
+    else
+        picture_reader_close(r);
     return status;
 }
 
-vqz_status picture_read(picture *p, const char *path, uint64_t max_pixels, vqz_diag *diag) {
-    void *data;
+void picture_reader_close(picture_reader *r) {
+    if (r == NULL)
+        return;
+    if (r->state != NULL)
+        r->kind->close(r->state);
+    picture_clear(&r->facts);
+    free(r->whole);
+    free(r);
+}
+
+const picture *picture_reader_facts(const picture_reader *r) {
+    return &r->facts;
+}
+
+static vqz_status read_whole(picture_reader *r, vqz_diag *diag) {
+    size_t stride = (size_t)r->width * r->facts.image.channels, size;
+    /* zeroed: what a damaged interlaced file leaves out must not be what memory held before */
+    r->whole = vqzi_mul(stride, r->height, &size) ? calloc(size, 1) : NULL;
+    if (r->whole == NULL)
+        return vqzi_fail(diag, VQZ_ERROR_MEMORY, "out of memory for a picture of %u x %u pixels",
+                         r->width, r->height);
+    for (uint32_t pass = 0; pass < r->passes; pass++)
+        VQZ_TRY(r->kind->rows(r->state, r->whole, stride, r->height, diag));
+    return r->kind->finish(r->state, diag);
+}
+
+/* A row of the upright picture from the whole one as stored. */
+static void pick_row(const picture_reader *r, uint8_t *dst, uint32_t y) {
+    size_t channels = r->facts.image.channels;
+    ptrdiff_t column = (ptrdiff_t)channels, row = (ptrdiff_t)(r->width * channels);
+    const uint8_t *from = r->whole;
+    if (r->turn & MIRROR_X) {
+        from += column * (ptrdiff_t)(r->width - 1);
+        column = -column;
+    }
+    if (r->turn & MIRROR_Y) {
+        from += row * (ptrdiff_t)(r->height - 1);
+        row = -row;
+    }
+    ptrdiff_t step = r->turn & TRANSPOSE ? row : column;
+    from += (r->turn & TRANSPOSE ? column : row) * (ptrdiff_t)y;
+    for (uint32_t x = 0; x < r->facts.image.width; x++, from += step, dst += channels)
+        memcpy(dst, from, channels);
+}
+
+static void mirror_row(uint8_t *row, uint32_t width, size_t channels) {
+    uint8_t *left = row, *right = row + (width - 1) * channels, kept[4];
+    for (; left < right; left += channels, right -= channels) {
+        memcpy(kept, left, channels);
+        memcpy(left, right, channels);
+        memcpy(right, kept, channels);
+    }
+}
+
+vqz_status picture_reader_rows(picture_reader *r, uint8_t *rows, size_t stride, uint32_t count,
+                               vqz_diag *diag) {
+    const vqz_image *image = &r->facts.image;
+    if (count > image->height - r->done)
+        return vqzi_fail(diag, VQZ_ERROR_ARGUMENT, "%u rows after %u of %u", count, r->done,
+                         image->height);
+    if (r->passes > 1 || (r->turn & (MIRROR_Y | TRANSPOSE)) != 0) {
+        if (r->whole == NULL)
+            VQZ_TRY(read_whole(r, diag));
+        for (; count > 0; count--, rows += stride)
+            pick_row(r, rows, r->done++);
+        return VQZ_OK;
+    }
+    VQZ_TRY(r->kind->rows(r->state, rows, stride, count, diag));
+    if (r->turn & MIRROR_X)
+        for (uint32_t y = 0; y < count; y++)
+            mirror_row(rows + y * stride, image->width, image->channels);
+    r->done += count;
+    return r->done < image->height || count == 0 ? VQZ_OK : r->kind->finish(r->state, diag);
+}
+
+vqz_status picture_read(picture *p, source *s, const vqz_limits *limits, vqz_diag *diag) {
+    picture_reader *r;
     size_t size;
-    VQZ_TRY(file_read(path, MAX_FILE_SIZE, &data, &size, diag));
-    vqz_status status = picture_parse(p, data, size, max_pixels, diag);
-    free(data);
+    VQZ_TRY(picture_reader_open(&r, s, limits, diag));
+    vqz_image *image = &r->facts.image;
+    image->stride = (size_t)image->width * image->channels;
+    image->pixels = vqzi_mul(image->stride, image->height, &size) ? malloc(size) : NULL;
+    vqz_status status;
+    if (image->pixels == NULL)
+        status = vqzi_fail(diag, VQZ_ERROR_MEMORY, "out of memory for a picture of %u x %u pixels",
+                           image->width, image->height);
+    else
+        status = picture_reader_rows(r, image->pixels, image->stride, image->height, diag);
+    if (status == VQZ_OK) {
+        *p = r->facts;
+        r->facts = (picture){0};
+    }
+    picture_reader_close(r);
     return status;
 }
 
 vqz_status picture_read_pixels(const char *path, vqz_image *image, vqz_diag *diag) {
     vqz_limits limits;
-    vqz_limits_init(&limits);
+    source *s;
     picture p;
-    VQZ_TRY(picture_read(&p, path, limits.max_pixels, diag));
+    vqz_limits_init(&limits);
+    VQZ_TRY(source_open(&s, path, (size_t)1 << 31, diag));
+    vqz_status status = picture_read(&p, s, &limits, diag);
+    source_close(s);
+    if (status != VQZ_OK)
+        return status;
     *image = p.image;
     p.image.pixels = NULL;
     picture_clear(&p);
     return VQZ_OK;
-}
-
-/* ---- writing ---- */
-
-vqz_status picture_serialise(const picture *p, picture_format format, void **data, size_t *size,
-                             vqz_diag *diag) {
-    const vqz_image *image = &p->image;
-    if (image->width < 1 || image->width > 65535 || image->height < 1 || image->height > 65535 ||
-        image->channels < 1 || image->channels > 4 || image->pixels == NULL ||
-        image->stride / image->channels < image->width)
-        return vqzi_fail(diag, VQZ_ERROR_ARGUMENT, "the picture to write is malformed");
-    if (format == PICTURE_PNG)
-        return picture_serialise_png(p, data, size, diag);
-    if (format == PICTURE_PNM)
-        return picture_serialise_pnm(p, data, size, diag);
-    return vqzi_fail(diag, VQZ_ERROR_ARGUMENT, "unknown picture format %d", (int)format);
 }
 
 void picture_clear(picture *p) {
@@ -253,4 +330,50 @@ void picture_clear(picture *p) {
     free(p->icc);
     free(p->exif);
     *p = (picture){0};
+}
+
+/* ---- writing ---- */
+
+vqz_status picture_writer_open(picture_writer **writer, const picture *p, picture_format format,
+                               file_output *output, vqz_diag *diag) {
+    const vqz_image *image = &p->image;
+    if (image->width < 1 || image->width > 65535 || image->height < 1 || image->height > 65535 ||
+        image->channels < 1 || image->channels > 4 ||
+        (format != PICTURE_PNG && format != PICTURE_PNM))
+        return vqzi_fail(diag, VQZ_ERROR_ARGUMENT, "the picture to write is malformed");
+    picture_writer *w = calloc(1, sizeof *w);
+    if (w == NULL)
+        return vqzi_fail(diag, VQZ_ERROR_MEMORY, "out of memory");
+    w->target = format == PICTURE_PNG ? &picture_target_png : &picture_target_pnm;
+    w->image = *image;
+    vqz_status status = w->target->open(&w->state, p, output, diag);
+    if (status == VQZ_OK)
+        *writer = w;
+    else
+        picture_writer_close(w);
+    return status;
+}
+
+vqz_status picture_writer_rows(picture_writer *w, const uint8_t *rows, size_t stride,
+                               uint32_t count, vqz_diag *diag) {
+    if (count > w->image.height - w->done)
+        return vqzi_fail(diag, VQZ_ERROR_ARGUMENT, "%u rows after %u of %u", count, w->done,
+                         w->image.height);
+    w->done += count;
+    return w->target->rows(w->state, rows, stride, count, diag);
+}
+
+vqz_status picture_writer_finish(picture_writer *w, vqz_diag *diag) {
+    if (w->done < w->image.height)
+        return vqzi_fail(diag, VQZ_ERROR_ARGUMENT, "the picture ends after %u of %u rows", w->done,
+                         w->image.height);
+    return w->target->finish(w->state, diag);
+}
+
+void picture_writer_close(picture_writer *w) {
+    if (w == NULL)
+        return;
+    if (w->state != NULL)
+        w->target->close(w->state);
+    free(w);
 }

@@ -8,6 +8,7 @@
  */
 #include "cli/picture_parts.h"
 
+#include <limits.h>
 #include <setjmp.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -25,12 +26,13 @@ typedef struct jpeg_reader {
     struct jpeg_decompress_struct jpeg;
     struct jpeg_error_mgr error;
     struct jpeg_progress_mgr progress;
+    struct jpeg_source_mgr bytes; /* its window is that of the source */
+    source *s;
+    uint64_t position; /* behind the window */
     jmp_buf jump;
-    picture *p;
+    picture *p; /* while opening */
     uint8_t *cmyk_row;
-    const uint8_t *data;
-    size_t size;
-    uint64_t max_pixels;
+    const vqz_limits *limits; /* while opening */
     vqz_status status;
     vqz_diag *diag;
 } jpeg_reader;
@@ -43,6 +45,8 @@ static vqz_status classify(int code) {
         return VQZ_ERROR_TRUNCATED;
     case JERR_OUT_OF_MEMORY:
         return VQZ_ERROR_MEMORY;
+    case JERR_NO_BACKING_STORE:
+        return VQZ_ERROR_LIMIT;
     case JERR_BAD_PRECISION:
     case JERR_SOF_UNSUPPORTED:
     case JERR_ARITH_NOTIMPL:
@@ -57,8 +61,14 @@ static vqz_status classify(int code) {
 static void exit_with_message(j_common_ptr common) {
     jpeg_reader *r = common->client_data;
     char message[JMSG_LENGTH_MAX];
-    common->err->format_message(common, message);
     vqz_status status = classify(common->err->msg_code);
+    if (status == VQZ_ERROR_LIMIT)
+        snprintf(message, sizeof message,
+                 "the coefficients of a progressive picture take more than %ld bytes of memory; "
+                 "raise --max-memory",
+                 common->mem->max_memory_to_use);
+    else
+        common->err->format_message(common, message);
     r->status = vqzi_fail(r->diag, status, "JPEG: %s%s", message,
                           status == VQZ_ERROR_TRUNCATED ? " (truncated file)"
                           : status == VQZ_ERROR_CORRUPT ? " (damaged file)"
@@ -97,6 +107,39 @@ static void stop_unless(jpeg_reader *r, vqz_status status) {
         longjmp(r->jump, 1);
     }
 }
+
+/* ---- the source ---- */
+
+static void init_bytes(j_decompress_ptr jpeg) {
+    (void)jpeg;
+}
+
+static boolean fill_bytes(j_decompress_ptr jpeg) {
+    jpeg_reader *r = jpeg->client_data;
+    struct jpeg_source_mgr *bytes = jpeg->src;
+    stop_unless(
+        r, source_at(r->s, r->position, &bytes->next_input_byte, &bytes->bytes_in_buffer, r->diag));
+    if (bytes->bytes_in_buffer == 0)
+        ERREXIT(jpeg, JERR_INPUT_EOF);
+    r->position += bytes->bytes_in_buffer;
+    return TRUE;
+}
+
+static void skip_bytes(j_decompress_ptr jpeg, long count) {
+    jpeg_reader *r = jpeg->client_data;
+    struct jpeg_source_mgr *bytes = jpeg->src;
+    if (count <= 0)
+        return;
+    if ((size_t)count > bytes->bytes_in_buffer) {
+        r->position += (size_t)count - bytes->bytes_in_buffer;
+        bytes->bytes_in_buffer = 0;
+        return;
+    }
+    bytes->next_input_byte += count;
+    bytes->bytes_in_buffer -= (size_t)count;
+}
+
+/* ---- the header ---- */
 
 static void keep_metadata(jpeg_reader *r) {
     static const char prefix[6] = "Exif\0";
@@ -150,47 +193,44 @@ static void rgb_from_cmyk(uint8_t *rgb, const uint8_t *cmyk, size_t pixels, bool
     }
 }
 
-/* Everything that may jump.  False after a failure, with r->status set. */
-static bool read_picture(jpeg_reader *r) {
+static bool read_header(jpeg_reader *r) {
     j_decompress_ptr jpeg = &r->jpeg;
     if (setjmp(r->jump) != 0)
         return false;
     jpeg_create_decompress(jpeg); /* clears everything but err and client_data */
+    uint64_t memory = r->limits->max_memory;
+    jpeg->mem->max_memory_to_use = memory > LONG_MAX ? LONG_MAX : (long)memory;
     r->progress.progress_monitor = limit_scans;
     jpeg->progress = &r->progress;
-    jpeg_mem_src(jpeg, r->data, (unsigned long)r->size);
+    r->bytes = (struct jpeg_source_mgr){.init_source = init_bytes,
+                                        .fill_input_buffer = fill_bytes,
+                                        .skip_input_data = skip_bytes,
+                                        .resync_to_restart = jpeg_resync_to_restart,
+                                        .term_source = init_bytes};
+    jpeg->src = &r->bytes;
     jpeg_save_markers(jpeg, JPEG_APP0 + 1, 0xffff);
     jpeg_save_markers(jpeg, JPEG_APP0 + 2, 0xffff);
     jpeg_read_header(jpeg, TRUE);
-    stop_unless(r, picture_check_size("JPEG", jpeg->image_width, jpeg->image_height, r->max_pixels,
-                                      r->diag));
+    stop_unless(
+        r, picture_check_size("JPEG", jpeg->image_width, jpeg->image_height, r->limits, r->diag));
     keep_metadata(r);
-    uint32_t channels = choose_output(r);
-    stop_unless(r,
-                picture_allocate(r->p, jpeg->image_width, jpeg->image_height, channels, r->diag));
-
-    jpeg_start_decompress(jpeg);
-    vqz_image *image = &r->p->image;
-    while (jpeg->output_scanline < jpeg->output_height) {
-        uint8_t *row = image->pixels + (size_t)jpeg->output_scanline * image->stride;
-        JSAMPROW target = r->cmyk_row != NULL ? r->cmyk_row : row;
-        jpeg_read_scanlines(jpeg, &target, 1);
-        if (r->cmyk_row != NULL)
-            rgb_from_cmyk(row, r->cmyk_row, image->width, jpeg->saw_Adobe_marker);
-    }
-    jpeg_finish_decompress(jpeg); /* reads on to EOI, so a file cut right before it is noticed */
+    r->p->image.channels = choose_output(r);
+    r->p->image.width = jpeg->image_width;
+    r->p->image.height = jpeg->image_height;
+    jpeg_start_decompress(jpeg); /* of a progressive file, this reads all scans */
     return true;
 }
 
-vqz_status picture_parse_jpeg(picture *p, const uint8_t *data, size_t size, uint64_t max_pixels,
-                              vqz_diag *diag) {
+static vqz_status open_jpeg(void **state, picture *facts, uint32_t *passes, source *s,
+                            const vqz_limits *limits, vqz_diag *diag) {
+    (void)passes;
     jpeg_reader *r = calloc(1, sizeof *r);
     if (r == NULL)
         return vqzi_fail(diag, VQZ_ERROR_MEMORY, "JPEG: out of memory");
-    r->p = p;
-    r->data = data;
-    r->size = size;
-    r->max_pixels = max_pixels;
+    *state = r;
+    r->s = s;
+    r->p = facts;
+    r->limits = limits;
     r->diag = diag;
     r->status = VQZ_OK;
     r->jpeg.err = jpeg_std_error(&r->error);
@@ -198,9 +238,42 @@ vqz_status picture_parse_jpeg(picture *p, const uint8_t *data, size_t size, uint
     r->error.error_exit = exit_with_message;
     r->error.emit_message = emit_message;
     r->error.output_message = output_nothing;
-    vqz_status status = read_picture(r) ? VQZ_OK : r->status;
+    return read_header(r) ? VQZ_OK : r->status;
+}
+
+/* ---- rows ---- */
+
+static vqz_status read_rows(void *state, uint8_t *rows, size_t stride, uint32_t count,
+                            vqz_diag *diag) {
+    jpeg_reader *r = state;
+    r->diag = diag;
+    if (setjmp(r->jump) != 0)
+        return r->status;
+    for (uint32_t y = 0; y < count; y++) {
+        uint8_t *row = rows + y * stride;
+        JSAMPROW target = r->cmyk_row != NULL ? r->cmyk_row : row;
+        jpeg_read_scanlines(&r->jpeg, &target, 1);
+        if (r->cmyk_row != NULL)
+            rgb_from_cmyk(row, r->cmyk_row, r->jpeg.output_width, r->jpeg.saw_Adobe_marker);
+    }
+    return VQZ_OK;
+}
+
+/* Reads on to EOI, so a file cut right before it is noticed. */
+static vqz_status finish_jpeg(void *state, vqz_diag *diag) {
+    jpeg_reader *r = state;
+    r->diag = diag;
+    if (setjmp(r->jump) != 0)
+        return r->status;
+    jpeg_finish_decompress(&r->jpeg);
+    return VQZ_OK;
+}
+
+static void close_jpeg(void *state) {
+    jpeg_reader *r = state;
     jpeg_destroy_decompress(&r->jpeg);
     free(r->cmyk_row);
     free(r);
-    return status;
 }
+
+const picture_kind picture_kind_jpeg = {open_jpeg, read_rows, finish_jpeg, close_jpeg};

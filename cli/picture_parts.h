@@ -6,28 +6,35 @@
 
 #include "cli/picture.h"
 
-/* Refuses dimensions that are zero, above 65535, or beyond max_pixels.  kind starts the message. */
+/* Refuses dimensions that are zero, above 65535, or beyond the limit.  kind starts the message. */
 VQZ_MUST_CHECK vqz_status picture_check_size(const char *kind, uint64_t width, uint64_t height,
-                                             uint64_t max_pixels, vqz_diag *diag);
-/* Sets up p->image with zeroed pixels in dense rows; the size has been checked. */
-VQZ_MUST_CHECK vqz_status picture_allocate(picture *p, uint32_t width, uint32_t height,
-                                           uint32_t channels, vqz_diag *diag);
+                                             const vqz_limits *limits, vqz_diag *diag);
 /* malloc'ed copy of a metadata block; an empty block is NULL and 0. */
 VQZ_MUST_CHECK vqz_status picture_copy_block(uint8_t **copy, size_t *copy_size, const void *data,
                                              size_t size, vqz_diag *diag);
 
-/* Each fills *p, which is all zero, from a file that starts with the signature of its kind.  After
-   a failure *p may hold blocks that picture_clear releases.  Pixels are not yet upright. */
-VQZ_MUST_CHECK vqz_status picture_parse_png(picture *p, const uint8_t *data, size_t size,
-                                            uint64_t max_pixels, vqz_diag *diag);
-VQZ_MUST_CHECK vqz_status picture_parse_jpeg(picture *p, const uint8_t *data, size_t size,
-                                             uint64_t max_pixels, vqz_diag *diag);
-VQZ_MUST_CHECK vqz_status picture_parse_pnm(picture *p, const uint8_t *data, size_t size,
-                                            uint64_t max_pixels, vqz_diag *diag);
+/* The reader of one kind of file.  open fills facts, which are all zero; after a failure they may
+   hold blocks that picture_clear releases, and *state is for close, NULL or not. */
+typedef struct picture_kind {
+    vqz_status (*open)(void **state, picture *facts, uint32_t *passes, source *s,
+                       const vqz_limits *limits, vqz_diag *diag);
+    /* The next rows as they are stored.  With several passes all rows come that often, and each
+       time into what the pass before has left. */
+    vqz_status (*rows)(void *state, uint8_t *rows, size_t stride, uint32_t count, vqz_diag *diag);
+    /* Checks what comes behind the last row. */
+    vqz_status (*finish)(void *state, vqz_diag *diag);
+    void (*close)(void *state);
+} picture_kind;
+extern const picture_kind picture_kind_png, picture_kind_jpeg, picture_kind_pnm;
 
-VQZ_MUST_CHECK vqz_status picture_serialise_png(const picture *p, void **data, size_t *size,
-                                                vqz_diag *diag);
-VQZ_MUST_CHECK vqz_status picture_serialise_pnm(const picture *p, void **data, size_t *size,
-                                                vqz_diag *diag);
+/* The writer of one kind of file. */
+typedef struct picture_target {
+    vqz_status (*open)(void **state, const picture *facts, file_output *output, vqz_diag *diag);
+    vqz_status (*rows)(void *state, const uint8_t *rows, size_t stride, uint32_t count,
+                       vqz_diag *diag);
+    vqz_status (*finish)(void *state, vqz_diag *diag);
+    void (*close)(void *state);
+} picture_target;
+extern const picture_target picture_target_png, picture_target_pnm;
 
 #endif

@@ -2,9 +2,10 @@
  * picture_png.c - PNG in and out through libpng.
  *
  * libpng reports errors by longjmp, so each direction keeps its state in a struct that outlives the
- * jump, and one function does everything between setjmp and the end.  Damage is an error: a bad CRC
- * in any chunk, a damaged or short zlib stream, a missing IEND.  What is merely odd (an ancillary
- * chunk in the wrong place, a malformed ICC profile) costs that chunk and nothing else.
+ * jump, and jumps end in the function that called libpng.  Damage to the picture is an error: a bad
+ * CRC in a critical chunk or tRNS, a damaged or short zlib stream, a missing IEND.  An ancillary
+ * chunk that is damaged, in the wrong place, or malformed (an ICC profile) costs that chunk and
+ * nothing else.
  *
  * Colour chunks other than iCCP are ignored: samples are kept as they are stored.
  */
@@ -28,11 +29,11 @@ static const png_byte ignored_chunks[] = "bKGD\0cHRM\0eXIf\0gAMA\0hIST\0iTXt\0oF
                                          "sBIT\0sCAL\0sPLT\0sRGB\0tEXt\0tIME\0zTXt";
 
 typedef struct png_reader {
-    picture *p;
+    picture *p; /* the facts, which outlive this */
     png_structp png;
     png_infop info;
-    const uint8_t *data;
-    size_t size, position;
+    source *s;
+    uint64_t position;
     bool truncated;
     vqz_status status; /* of a failure that did not come from libpng */
     vqz_diag *diag;
@@ -49,6 +50,26 @@ static void reader_error(png_structp png, png_const_charp message) {
     png_longjmp(png, 1);
 }
 
+/* Adds a chunk type, four letters, to the list of those left out. */
+static void note_damage(picture *p, const char *type) {
+    size_t length = strlen(p->damaged);
+    if (strstr(p->damaged, type) == NULL)
+        snprintf(p->damaged + length, sizeof p->damaged - length, "%s%.4s", length == 0 ? "" : ", ",
+                 type);
+}
+
+/* Of all that libpng warns of, only a bad CRC means that something is lost which was once right. */
+static void reader_warning(png_structp png, png_const_charp message) {
+    png_reader *r = png_get_error_ptr(png);
+    if (strlen(message) < 4 || strcmp(message + 4, ": CRC error") != 0)
+        return;
+    char type[5] = "";
+    memcpy(type, message, 4);
+    if (strcmp(type, "tRNS") == 0) /* without it the pixels would be others */
+        png_error(png, message);
+    note_damage(r->p, type);
+}
+
 static void ignore_warning(png_structp png, png_const_charp message) {
     (void)png;
     (void)message;
@@ -56,29 +77,72 @@ static void ignore_warning(png_structp png, png_const_charp message) {
 
 static void read_bytes(png_structp png, png_bytep dst, size_t size) {
     png_reader *r = png_get_io_ptr(png);
-    if (size > r->size - r->position) {
+    size_t got;
+    r->status = source_copy(r->s, r->position, dst, size, &got, r->diag);
+    if (r->status != VQZ_OK)
+        png_error(png, "cannot read");
+    r->position += got;
+    if (got < size) {
         r->truncated = true;
         png_error(png, "the data ends too early");
     }
-    memcpy(dst, r->data + r->position, size);
-    r->position += size;
 }
 
-/* Finds the EXIF block and the mark of an animation.  Their CRC is checked when libpng passes by.
- */
+static vqz_status reader_failed(const png_reader *r) {
+    if (r->status != VQZ_OK)
+        return r->status;
+    if (r->truncated)
+        return vqzi_fail(r->diag, VQZ_ERROR_TRUNCATED,
+                         "PNG: the data ends too early (truncated file)");
+    return vqzi_fail(r->diag, VQZ_ERROR_CORRUPT, "PNG: %s (damaged file)", r->message);
+}
+
+static bool crc_is_right(const uint8_t *type_and_data, size_t size, uint32_t expected) {
+    uint32_t crc = UINT32_MAX;
+    for (size_t i = 0; i < size; i++) {
+        crc ^= type_and_data[i];
+        for (int bit = 0; bit < 8; bit++)
+            crc = crc >> 1 ^ (crc & 1 ? 0xEDB88320u : 0);
+    }
+    return ~crc == expected;
+}
+
+/* The chunk at an offset, whose length has been checked, is an EXIF block. */
+static vqz_status keep_exif(png_reader *r, uint64_t at, size_t length) {
+    size_t size = length + CHUNK_OVERHEAD - 4, got; /* type, data, CRC */
+    uint8_t *chunk = malloc(size);
+    if (chunk == NULL)
+        return vqzi_fail(r->diag, VQZ_ERROR_MEMORY, "PNG: out of memory");
+    vqz_status status = source_copy(r->s, at + 4, chunk, size, &got, r->diag);
+    /* libpng reports the damage when it passes by */
+    if (status == VQZ_OK && got == size &&
+        crc_is_right(chunk, 4 + length, read_u32_be(chunk + 4 + length)))
+        status = picture_copy_block(&r->p->exif, &r->p->exif_size, chunk + 4, length, r->diag);
+    free(chunk);
+    return status;
+}
+
+/* Finds the EXIF block, which may come behind the pixels that it says how to turn, and the mark of
+   an animation. */
 static vqz_status scan_chunks(png_reader *r) {
     bool before_image = true;
-    for (size_t at = SIGNATURE_SIZE; r->size - at >= CHUNK_OVERHEAD;) {
-        size_t length = read_u32_be(r->data + at);
-        const uint8_t *type = r->data + at + 4;
-        if (length > r->size - at - CHUNK_OVERHEAD || memcmp(type, "IEND", 4) == 0)
+    uint64_t end = source_size(r->s);
+    for (uint64_t at = SIGNATURE_SIZE; end - at >= CHUNK_OVERHEAD;) {
+        uint8_t head[8];
+        size_t got;
+        VQZ_TRY(source_copy(r->s, at, head, sizeof head, &got, r->diag));
+        if (got < sizeof head)
+            break;
+        size_t length = read_u32_be(head);
+        const uint8_t *type = head + 4;
+        if (length > end - at - CHUNK_OVERHEAD || memcmp(type, "IEND", 4) == 0)
             break;
         if (memcmp(type, "IDAT", 4) == 0)
             before_image = false;
         if (memcmp(type, "acTL", 4) == 0 && before_image)
             r->p->animated = true;
         if (memcmp(type, "eXIf", 4) == 0 && r->p->exif == NULL && length <= MAX_CHUNK_MEMORY)
-            VQZ_TRY(picture_copy_block(&r->p->exif, &r->p->exif_size, type + 4, length, r->diag));
+            VQZ_TRY(keep_exif(r, at, length));
         at += CHUNK_OVERHEAD + length;
     }
     return VQZ_OK;
@@ -103,6 +167,8 @@ static void keep_profile(png_reader *r) {
     png_bytep profile;
     png_uint_32 length;
     int method;
+    if (strstr(r->p->damaged, "iCCP") != NULL) /* libpng may have kept what it could read */
+        return;
     if (png_get_iCCP(r->png, r->info, &name, &method, &profile, &length) == 0)
         return;
     r->status = picture_copy_block(&r->p->icc, &r->p->icc_size, profile, length, r->diag);
@@ -110,8 +176,7 @@ static void keep_profile(png_reader *r) {
         png_error(r->png, "out of memory");
 }
 
-/* Everything that may jump.  False after a failure. */
-static bool read_picture(png_reader *r) {
+static bool read_header(png_reader *r, uint32_t *passes) {
     if (setjmp(png_jmpbuf(r->png)) != 0)
         return false;
     png_set_read_fn(r->png, r, read_bytes);
@@ -119,68 +184,88 @@ static bool read_picture(png_reader *r) {
     png_set_chunk_malloc_max(r->png, MAX_CHUNK_MEMORY);
     png_set_chunk_cache_max(r->png, 64);
     png_set_benign_errors(r->png, 1);
-    png_set_crc_action(r->png, PNG_CRC_ERROR_QUIT, PNG_CRC_ERROR_QUIT);
+    png_set_crc_action(r->png, PNG_CRC_ERROR_QUIT, PNG_CRC_WARN_DISCARD);
     png_set_keep_unknown_chunks(r->png, PNG_HANDLE_CHUNK_NEVER, ignored_chunks,
                                 (int)(sizeof ignored_chunks / 5));
 
     png_read_info(r->png, r->info);
     set_transforms(r, png_get_bit_depth(r->png, r->info), png_get_color_type(r->png, r->info));
-    int passes = png_set_interlace_handling(r->png);
+    *passes = (uint32_t)png_set_interlace_handling(r->png);
     png_read_update_info(r->png, r->info);
     keep_profile(r);
-
     vqz_image *image = &r->p->image;
-    r->status = picture_allocate(r->p, png_get_image_width(r->png, r->info),
-                                 png_get_image_height(r->png, r->info),
-                                 png_get_channels(r->png, r->info), r->diag);
-    if (r->status != VQZ_OK)
-        return false;
-    if (png_get_rowbytes(r->png, r->info) != image->stride)
+    image->width = png_get_image_width(r->png, r->info);
+    image->height = png_get_image_height(r->png, r->info);
+    image->channels = png_get_channels(r->png, r->info);
+    if (png_get_rowbytes(r->png, r->info) != (size_t)image->width * image->channels)
         png_error(r->png, "unexpected row size");
-    for (int pass = 0; pass < passes; pass++)
-        for (size_t y = 0; y < image->height; y++)
-            png_read_row(r->png, image->pixels + y * image->stride, NULL);
-    png_read_end(r->png, NULL);
     return true;
 }
 
-vqz_status picture_parse_png(picture *p, const uint8_t *data, size_t size, uint64_t max_pixels,
-                             vqz_diag *diag) {
-    if (size < SIGNATURE_SIZE + 8 + 8)
+static vqz_status open_png(void **state, picture *facts, uint32_t *passes, source *s,
+                           const vqz_limits *limits, vqz_diag *diag) {
+    uint8_t start[SIGNATURE_SIZE + 8 + 8]; /* and the first chunk up to width and height */
+    size_t got;
+    VQZ_TRY(source_copy(s, 0, start, sizeof start, &got, diag));
+    if (got < sizeof start)
         return vqzi_fail(diag, VQZ_ERROR_TRUNCATED,
                          "PNG: the data ends too early (truncated file)");
-    if (memcmp(data + 12, "IHDR", 4) != 0)
+    if (memcmp(start + 12, "IHDR", 4) != 0)
         return vqzi_fail(diag, VQZ_ERROR_CORRUPT,
                          "PNG: the first chunk is not IHDR (damaged file)");
-    VQZ_TRY(picture_check_size("PNG", read_u32_be(data + 16), read_u32_be(data + 20), max_pixels,
-                               diag));
-    png_reader r = {.p = p, .data = data, .size = size, .diag = diag, .status = VQZ_OK};
-    VQZ_TRY(scan_chunks(&r));
-    r.png = png_create_read_struct(PNG_LIBPNG_VER_STRING, &r, reader_error, ignore_warning);
-    if (r.png != NULL)
-        r.info = png_create_info_struct(r.png);
-    if (r.info == NULL) {
-        png_destroy_read_struct(&r.png, NULL, NULL);
+    VQZ_TRY(
+        picture_check_size("PNG", read_u32_be(start + 16), read_u32_be(start + 20), limits, diag));
+    png_reader *r = calloc(1, sizeof *r);
+    if (r == NULL)
         return vqzi_fail(diag, VQZ_ERROR_MEMORY, "PNG: out of memory");
-    }
-    bool done = read_picture(&r);
-    png_destroy_read_struct(&r.png, &r.info, NULL);
-    if (done)
-        return VQZ_OK;
-    if (r.status != VQZ_OK)
-        return r.status;
-    if (r.truncated)
-        return vqzi_fail(diag, VQZ_ERROR_TRUNCATED,
-                         "PNG: the data ends too early (truncated file)");
-    return vqzi_fail(diag, VQZ_ERROR_CORRUPT, "PNG: %s (damaged file)", r.message);
+    *state = r;
+    *r = (png_reader){.p = facts, .s = s, .diag = diag, .status = VQZ_OK};
+    VQZ_TRY(scan_chunks(r));
+    r->png = png_create_read_struct(PNG_LIBPNG_VER_STRING, r, reader_error, reader_warning);
+    if (r->png != NULL)
+        r->info = png_create_info_struct(r->png);
+    if (r->info == NULL)
+        return vqzi_fail(diag, VQZ_ERROR_MEMORY, "PNG: out of memory");
+    return read_header(r, passes) ? VQZ_OK : reader_failed(r);
 }
 
+static vqz_status read_rows(void *state, uint8_t *rows, size_t stride, uint32_t count,
+                            vqz_diag *diag) {
+    png_reader *r = state;
+    r->diag = diag;
+    if (setjmp(png_jmpbuf(r->png)) != 0)
+        return reader_failed(r);
+    for (uint32_t y = 0; y < count; y++)
+        png_read_row(r->png, rows + y * stride, NULL);
+    return VQZ_OK;
+}
+
+static vqz_status finish_reading(void *state, vqz_diag *diag) {
+    png_reader *r = state;
+    r->diag = diag;
+    if (setjmp(png_jmpbuf(r->png)) != 0)
+        return reader_failed(r);
+    png_read_end(r->png, NULL);
+    return VQZ_OK;
+}
+
+static void close_reader(void *state) {
+    png_reader *r = state;
+    png_destroy_read_struct(&r->png, &r->info, NULL);
+    free(r);
+}
+
+const picture_kind picture_kind_png = {open_png, read_rows, finish_reading, close_reader};
+
+/* ---- writing ---- */
+
 typedef struct png_writer {
-    const picture *p;
+    const picture *p; /* while opening */
     png_structp png;
     png_infop info;
-    uint8_t *data;
-    size_t size, capacity;
+    file_output *output;
+    vqz_status status; /* of the output */
+    vqz_diag *diag;
     char message[200];
 } png_writer;
 
@@ -192,26 +277,22 @@ static void writer_error(png_structp png, png_const_charp message) {
 
 static void write_bytes(png_structp png, png_bytep src, size_t size) {
     png_writer *w = png_get_io_ptr(png);
-    if (size > w->capacity - w->size) {
-        size_t wanted;
-        if (__builtin_add_overflow(w->size, size, &wanted) || wanted > SIZE_MAX / 2)
-            png_error(png, "out of memory");
-        wanted = VQZI_MAX(2 * wanted, (size_t)65536);
-        uint8_t *grown = realloc(w->data, wanted);
-        if (grown == NULL)
-            png_error(png, "out of memory");
-        w->data = grown;
-        w->capacity = wanted;
-    }
-    memcpy(w->data + w->size, src, size);
-    w->size += size;
+    w->status = file_append(w->output, src, size, w->diag);
+    if (w->status != VQZ_OK)
+        png_error(png, "cannot write");
 }
 
 static void flush_nothing(png_structp png) {
     (void)png;
 }
 
-static bool write_picture(png_writer *w) {
+static vqz_status writer_failed(const png_writer *w) {
+    if (w->status != VQZ_OK)
+        return w->status;
+    return vqzi_fail(w->diag, VQZ_ERROR_MEMORY, "PNG: writing failed: %s", w->message);
+}
+
+static bool write_header(png_writer *w) {
     static const int color_types[5] = {0, PNG_COLOR_TYPE_GRAY, PNG_COLOR_TYPE_GRAY_ALPHA,
                                        PNG_COLOR_TYPE_RGB, PNG_COLOR_TYPE_RGB_ALPHA};
     const vqz_image *image = &w->p->image;
@@ -230,31 +311,51 @@ static bool write_picture(png_writer *w) {
     if (w->p->exif != NULL)
         png_set_eXIf_1(w->png, w->info, (png_uint_32)w->p->exif_size, w->p->exif);
     png_write_info(w->png, w->info);
-    for (size_t y = 0; y < image->height; y++)
-        png_write_row(w->png, image->pixels + y * image->stride);
-    png_write_end(w->png, w->info);
     return true;
 }
 
-vqz_status picture_serialise_png(const picture *p, void **data, size_t *size, vqz_diag *diag) {
-    if (p->icc_size > INT32_MAX || p->exif_size > INT32_MAX)
+static vqz_status open_writer(void **state, const picture *facts, file_output *output,
+                              vqz_diag *diag) {
+    if (facts->icc_size > INT32_MAX || facts->exif_size > INT32_MAX)
         return vqzi_fail(diag, VQZ_ERROR_UNSUPPORTED,
                          "PNG: metadata above 2 GiB cannot be stored; strip it");
-    png_writer w = {.p = p};
-    w.png = png_create_write_struct(PNG_LIBPNG_VER_STRING, &w, writer_error, ignore_warning);
-    if (w.png != NULL)
-        w.info = png_create_info_struct(w.png);
-    if (w.info == NULL) {
-        png_destroy_write_struct(&w.png, NULL);
+    png_writer *w = calloc(1, sizeof *w);
+    if (w == NULL)
         return vqzi_fail(diag, VQZ_ERROR_MEMORY, "PNG: out of memory");
-    }
-    bool done = write_picture(&w);
-    png_destroy_write_struct(&w.png, &w.info);
-    if (!done) {
-        free(w.data);
-        return vqzi_fail(diag, VQZ_ERROR_MEMORY, "PNG: writing failed: %s", w.message);
-    }
-    *data = w.data;
-    *size = w.size;
+    *state = w;
+    *w = (png_writer){.p = facts, .output = output, .diag = diag, .status = VQZ_OK};
+    w->png = png_create_write_struct(PNG_LIBPNG_VER_STRING, w, writer_error, ignore_warning);
+    if (w->png != NULL)
+        w->info = png_create_info_struct(w->png);
+    if (w->info == NULL)
+        return vqzi_fail(diag, VQZ_ERROR_MEMORY, "PNG: out of memory");
+    return write_header(w) ? VQZ_OK : writer_failed(w);
+}
+
+static vqz_status write_rows(void *state, const uint8_t *rows, size_t stride, uint32_t count,
+                             vqz_diag *diag) {
+    png_writer *w = state;
+    w->diag = diag;
+    if (setjmp(png_jmpbuf(w->png)) != 0)
+        return writer_failed(w);
+    for (uint32_t y = 0; y < count; y++)
+        png_write_row(w->png, rows + y * stride);
     return VQZ_OK;
 }
+
+static vqz_status finish_writing(void *state, vqz_diag *diag) {
+    png_writer *w = state;
+    w->diag = diag;
+    if (setjmp(png_jmpbuf(w->png)) != 0)
+        return writer_failed(w);
+    png_write_end(w->png, w->info);
+    return VQZ_OK;
+}
+
+static void close_writer(void *state) {
+    png_writer *w = state;
+    png_destroy_write_struct(&w->png, &w->info);
+    free(w);
+}
+
+const picture_target picture_target_png = {open_writer, write_rows, finish_writing, close_writer};

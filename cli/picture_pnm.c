@@ -1,7 +1,7 @@
 /*
  * picture_pnm.c - PBM, PGM, PPM (P1 to P6) and PAM (P7) in; PGM, PPM and PAM out.
  *
- * The size is compared with the bytes that are left before anything is allocated.  A file may hold
+ * The size is compared with the bytes that are left before any row is read.  A file may hold
  * several pictures; the first is read, as everywhere else.  Samples up to 65535 are scaled to 8
  * bits with rounding.
  */
@@ -12,14 +12,16 @@
 #include <string.h>
 
 typedef struct pnm_reader {
-    const uint8_t *data;
-    size_t size, position;
-} pnm_reader;
-
-typedef struct pnm_header {
+    source *s;
+    uint64_t position; /* of window[0] */
+    const uint8_t *window;
+    size_t available;
     uint32_t width, height, depth, maximum;
     bool text, bitmap; /* decimal samples; one bit a sample, 1 is black */
-} pnm_header;
+    size_t samples;    /* in a row */
+    size_t row_bytes;  /* the least that a row takes in the file */
+    uint8_t *packed;   /* a row as stored, when that is not how it is wanted */
+} pnm_reader;
 
 static vqz_status truncated(vqz_diag *diag) {
     return vqzi_fail(diag, VQZ_ERROR_TRUNCATED, "PNM: the data ends too early (truncated file)");
@@ -29,111 +31,174 @@ static bool is_space(int c) {
     return c == ' ' || (c >= '\t' && c <= '\r');
 }
 
-/* White space and comments, which run from # to the end of the line. */
-static void skip_space(pnm_reader *r) {
-    while (r->position < r->size) {
-        if (r->data[r->position] == '#') {
-            while (r->position < r->size && r->data[r->position] != '\n' &&
-                   r->data[r->position] != '\r')
-                r->position++;
-        } else if (is_space(r->data[r->position])) {
-            r->position++;
-        } else {
-            return;
-        }
+/* ---- the header, and samples as text: a byte at a time ---- */
+
+enum { END = -1 };
+
+/* The next byte, which stays, or END. */
+static vqz_status peek(pnm_reader *r, int *c, vqz_diag *diag) {
+    if (r->available == 0)
+        VQZ_TRY(source_at(r->s, r->position, &r->window, &r->available, diag));
+    *c = r->available == 0 ? END : r->window[0];
+    return VQZ_OK;
+}
+
+static void skip(pnm_reader *r) {
+    r->window++;
+    r->available--;
+    r->position++;
+}
+
+static vqz_status skip_line(pnm_reader *r, vqz_diag *diag) {
+    for (int c;; skip(r)) {
+        VQZ_TRY(peek(r, &c, diag));
+        if (c == END || c == '\n' || c == '\r')
+            return VQZ_OK;
+    }
+}
+
+/* White space and comments, which run from # to the end of the line; *c is what comes then. */
+static vqz_status skip_space(pnm_reader *r, int *c, vqz_diag *diag) {
+    for (;;) {
+        VQZ_TRY(peek(r, c, diag));
+        if (*c == '#')
+            VQZ_TRY(skip_line(r, diag));
+        else if (is_space(*c))
+            skip(r);
+        else
+            return VQZ_OK;
     }
 }
 
 static vqz_status read_number(pnm_reader *r, const char *what, uint32_t *value, vqz_diag *diag) {
-    skip_space(r);
-    if (r->position == r->size)
-        return truncated(diag);
+    int c;
     uint64_t number = 0;
-    size_t start = r->position;
-    for (; r->position < r->size; r->position++) {
-        unsigned digit = (unsigned)r->data[r->position] - '0';
-        if (digit > 9)
-            break;
-        number = number * 10 + digit;
-        if (number > UINT32_MAX)
-            return vqzi_fail(diag, VQZ_ERROR_CORRUPT, "PNM: the %s is too large", what);
-    }
-    if (r->position == start)
+    VQZ_TRY(skip_space(r, &c, diag));
+    if (c == END)
+        return truncated(diag);
+    if (c < '0' || c > '9')
         return vqzi_fail(diag, VQZ_ERROR_CORRUPT, "PNM: the %s is not a number (damaged file)",
                          what);
+    while (c >= '0' && c <= '9') {
+        number = number * 10 + (unsigned)(c - '0');
+        if (number > UINT32_MAX)
+            return vqzi_fail(diag, VQZ_ERROR_CORRUPT, "PNM: the %s is too large", what);
+        skip(r);
+        VQZ_TRY(peek(r, &c, diag));
+    }
     *value = (uint32_t)number;
     return VQZ_OK;
 }
 
-static vqz_status read_header(pnm_reader *r, pnm_header *h, vqz_diag *diag) {
-    int kind = r->data[1];
-    *h = (pnm_header){.depth = kind == '3' || kind == '6' ? 3 : 1,
-                      .maximum = 1,
-                      .text = kind <= '3',
-                      .bitmap = kind == '1' || kind == '4'};
-    r->position = 2;
-    if (r->size > 2 && !is_space(r->data[2]) && r->data[2] != '#')
-        return vqzi_fail(diag, VQZ_ERROR_FORMAT, "not a PNG, JPEG or PNM picture");
-    VQZ_TRY(read_number(r, "width", &h->width, diag));
-    VQZ_TRY(read_number(r, "height", &h->height, diag));
-    if (!h->bitmap)
-        VQZ_TRY(read_number(r, "largest sample value", &h->maximum, diag));
-    if (r->position == r->size)
+static vqz_status read_header(pnm_reader *r, int kind, vqz_diag *diag) {
+    int c;
+    r->depth = kind == '3' || kind == '6' ? 3 : 1;
+    r->maximum = 1;
+    r->text = kind <= '3';
+    r->bitmap = kind == '1' || kind == '4';
+    VQZ_TRY(read_number(r, "width", &r->width, diag));
+    VQZ_TRY(read_number(r, "height", &r->height, diag));
+    if (!r->bitmap)
+        VQZ_TRY(read_number(r, "largest sample value", &r->maximum, diag));
+    VQZ_TRY(peek(r, &c, diag));
+    if (c == END)
         return truncated(diag);
-    if (!is_space(r->data[r->position]))
+    if (!is_space(c))
         return vqzi_fail(diag, VQZ_ERROR_CORRUPT, "PNM: no space after the header (damaged file)");
-    r->position++;
+    skip(r);
     return VQZ_OK;
 }
 
-/* One header line of a PAM file without its end; false at the end of the data. */
-static bool next_line(pnm_reader *r, const char **line, size_t *length) {
-    const uint8_t *start = r->data + r->position;
-    const uint8_t *end = memchr(start, '\n', r->size - r->position);
-    if (end == NULL)
-        return false;
-    *line = (const char *)start;
-    *length = (size_t)(end - start);
-    r->position += *length + 1;
-    return true;
+/* A header line of a PAM file starts with a word; longer ones than any we know are cut. */
+static vqz_status read_word(pnm_reader *r, char word[16], vqz_diag *diag) {
+    int c;
+    size_t length = 0;
+    VQZ_TRY(skip_space(r, &c, diag));
+    while (c != END && !is_space(c)) {
+        if (length < 15)
+            word[length++] = (char)c;
+        skip(r);
+        VQZ_TRY(peek(r, &c, diag));
+    }
+    word[length] = '\0';
+    return c == END ? truncated(diag) : VQZ_OK;
 }
 
-static vqz_status read_pam_header(pnm_reader *r, pnm_header *h, vqz_diag *diag) {
-    *h = (pnm_header){0};
+static vqz_status read_pam_header(pnm_reader *r, vqz_diag *diag) {
     const struct {
         const char *name;
         uint32_t *value;
-    } fields[] = {{"WIDTH", &h->width},
-                  {"HEIGHT", &h->height},
-                  {"DEPTH", &h->depth},
-                  {"MAXVAL", &h->maximum}};
-    const char *line;
-    size_t length;
-    r->position = 2;
-    if (r->size > 2 && !is_space(r->data[2]))
-        return vqzi_fail(diag, VQZ_ERROR_FORMAT, "not a PNG, JPEG or PNM picture");
+    } fields[] = {{"WIDTH", &r->width},
+                  {"HEIGHT", &r->height},
+                  {"DEPTH", &r->depth},
+                  {"MAXVAL", &r->maximum}};
+    char word[16];
     for (;;) {
-        if (!next_line(r, &line, &length))
-            return truncated(diag);
-        while (length > 0 && is_space(line[length - 1]))
-            length--;
-        while (length > 0 && is_space(line[0]))
-            line++, length--;
-        if (length == 6 && memcmp(line, "ENDHDR", 6) == 0)
+        VQZ_TRY(read_word(r, word, diag));
+        for (size_t i = 0; i < sizeof fields / sizeof fields[0]; i++)
+            if (strcmp(word, fields[i].name) == 0)
+                VQZ_TRY(read_number(r, fields[i].name, fields[i].value, diag));
+        int c;
+        do { /* to the line's end, which is \n alone: samples may follow */
+            VQZ_TRY(peek(r, &c, diag));
+            if (c == END)
+                return truncated(diag);
+            skip(r);
+        } while (c != '\n');
+        if (strcmp(word, "ENDHDR") == 0)
             break;
-        for (size_t i = 0; i < sizeof fields / sizeof fields[0]; i++) {
-            size_t n = strlen(fields[i].name);
-            if (length <= n || memcmp(line, fields[i].name, n) != 0 || !is_space(line[n]))
-                continue;
-            pnm_reader number = {.data = (const uint8_t *)line, .size = length, .position = n};
-            VQZ_TRY(read_number(&number, fields[i].name, fields[i].value, diag));
-        }
     }
-    if (h->depth < 1 || h->depth > 4)
-        return vqzi_fail(diag, h->depth == 0 ? VQZ_ERROR_CORRUPT : VQZ_ERROR_UNSUPPORTED,
-                         "PAM: %u channels; 1 to 4 are supported", h->depth);
+    if (r->depth < 1 || r->depth > 4)
+        return vqzi_fail(diag, r->depth == 0 ? VQZ_ERROR_CORRUPT : VQZ_ERROR_UNSUPPORTED,
+                         "PAM: %u channels; 1 to 4 are supported", r->depth);
     return VQZ_OK;
 }
+
+static vqz_status read_start(pnm_reader *r, vqz_diag *diag) {
+    uint8_t start[3];
+    size_t got;
+    VQZ_TRY(source_copy(r->s, 0, start, sizeof start, &got, diag));
+    if (got == 3 && !is_space(start[2]) && (start[2] != '#' || start[1] == '7'))
+        return vqzi_fail(diag, VQZ_ERROR_FORMAT, "not a PNG, JPEG or PNM picture");
+    r->position = 2;
+    return start[1] == '7' ? read_pam_header(r, diag) : read_header(r, start[1], diag);
+}
+
+static vqz_status open_pnm(void **state, picture *facts, uint32_t *passes, source *s,
+                           const vqz_limits *limits, vqz_diag *diag) {
+    (void)passes;
+    pnm_reader *r = calloc(1, sizeof *r);
+    if (r == NULL)
+        return vqzi_fail(diag, VQZ_ERROR_MEMORY, "PNM: out of memory");
+    *state = r;
+    r->s = s;
+    VQZ_TRY(read_start(r, diag));
+    VQZ_TRY(picture_check_size("PNM", r->width, r->height, limits, diag));
+    if (r->maximum < 1 || r->maximum > 65535)
+        return vqzi_fail(diag, VQZ_ERROR_CORRUPT,
+                         "PNM: the largest sample value is %u; 1 to 65535 are possible",
+                         r->maximum);
+
+    /* Sides are below 2^16 and depth is at most 4, so nothing here overflows 64 bits. */
+    r->samples = (size_t)r->width * r->depth;
+    r->row_bytes = r->bitmap ? (r->samples + 7) / 8 : r->samples * (r->maximum > 255 ? 2 : 1);
+    if (r->text) /* a digit, and for all but bitmaps something between two numbers */
+        r->row_bytes = r->bitmap ? r->samples : 2 * r->samples - 1;
+    if ((uint64_t)r->row_bytes * r->height > source_size(s) - r->position)
+        return truncated(diag);
+    if (!r->text && r->maximum != 255) {
+        r->packed = malloc(r->row_bytes);
+        if (r->packed == NULL)
+            return vqzi_fail(diag, VQZ_ERROR_MEMORY, "PNM: out of memory");
+    }
+    facts->image.width = r->width;
+    facts->image.height = r->height;
+    facts->image.channels = r->depth;
+    facts->sixteen_bit = r->maximum > 255;
+    return VQZ_OK;
+}
+
+/* ---- rows ---- */
 
 static uint8_t to_8_bits(uint32_t sample, uint32_t maximum) {
     return (uint8_t)((sample * 255 + maximum / 2) / maximum);
@@ -144,82 +209,88 @@ static vqz_status above_maximum(vqz_diag *diag) {
                      "PNM: a sample is above the largest value of the header (damaged file)");
 }
 
-static vqz_status read_text_row(pnm_reader *r, const pnm_header *h, uint8_t *row, size_t count,
-                                vqz_diag *diag) {
-    for (size_t i = 0; i < count; i++) {
+static vqz_status read_text_row(pnm_reader *r, uint8_t *row, vqz_diag *diag) {
+    for (size_t i = 0; i < r->samples; i++) {
         uint32_t sample;
-        if (h->bitmap) { /* digits need no space between them */
-            skip_space(r);
-            if (r->position == r->size)
+        if (r->bitmap) { /* digits need no space between them */
+            int c;
+            VQZ_TRY(skip_space(r, &c, diag));
+            if (c == END)
                 return truncated(diag);
-            sample = (uint32_t)'1' - r->data[r->position++];
+            skip(r);
+            sample = (uint32_t)'1' - (uint32_t)c;
         } else {
             VQZ_TRY(read_number(r, "sample", &sample, diag));
         }
-        if (sample > h->maximum)
+        if (sample > r->maximum)
             return above_maximum(diag);
-        row[i] = to_8_bits(sample, h->maximum);
+        row[i] = to_8_bits(sample, r->maximum);
     }
     return VQZ_OK;
 }
 
-/* src holds a whole row, checked by the caller. */
-static vqz_status read_binary_row(const uint8_t *src, const pnm_header *h, uint8_t *row,
-                                  size_t count, vqz_diag *diag) {
-    if (h->bitmap) {
+static vqz_status unpack_row(const pnm_reader *r, uint8_t *row, vqz_diag *diag) {
+    const uint8_t *src = r->packed;
+    size_t count = r->samples;
+    if (r->bitmap) {
         for (size_t i = 0; i < count; i++)
             row[i] = src[i / 8] >> (7 - i % 8) & 1 ? 0 : 255;
         return VQZ_OK;
     }
     uint32_t largest = 0;
-    if (h->maximum > 255) {
-        for (size_t i = 0; i < count; i++) {
-            uint32_t sample = (uint32_t)src[2 * i] << 8 | src[2 * i + 1];
-            largest = VQZI_MAX(largest, sample);
-            row[i] = to_8_bits(sample, h->maximum);
-        }
-    } else if (h->maximum == 255) {
-        memcpy(row, src, count);
-    } else {
-        for (size_t i = 0; i < count; i++) {
-            largest = VQZI_MAX(largest, src[i]);
-            row[i] = to_8_bits(src[i], h->maximum);
-        }
+    for (size_t i = 0; i < count; i++) {
+        uint32_t sample =
+            r->maximum > 255 ? (uint32_t)src[2 * i] << 8 | src[2 * i + 1] : (uint32_t)src[i];
+        largest = VQZI_MAX(largest, sample);
+        row[i] = to_8_bits(sample, r->maximum);
     }
-    return largest > h->maximum ? above_maximum(diag) : VQZ_OK;
+    return largest > r->maximum ? above_maximum(diag) : VQZ_OK;
 }
 
-vqz_status picture_parse_pnm(picture *p, const uint8_t *data, size_t size, uint64_t max_pixels,
-                             vqz_diag *diag) {
-    pnm_reader r = {.data = data, .size = size};
-    pnm_header h;
-    VQZ_TRY(data[1] == '7' ? read_pam_header(&r, &h, diag) : read_header(&r, &h, diag));
-    VQZ_TRY(picture_check_size("PNM", h.width, h.height, max_pixels, diag));
-    if (h.maximum < 1 || h.maximum > 65535)
-        return vqzi_fail(diag, VQZ_ERROR_CORRUPT,
-                         "PNM: the largest sample value is %u; 1 to 65535 are possible", h.maximum);
-
-    /* Sides are below 2^16 and depth is at most 4, so nothing here overflows 64 bits. */
-    size_t samples = (size_t)h.width * h.depth; /* in a row */
-    uint64_t row_bytes = h.bitmap ? (samples + 7) / 8 : samples * (h.maximum > 255 ? 2 : 1);
-    if (h.text) /* a digit, and for all but bitmaps something between two numbers */
-        row_bytes = h.bitmap ? samples : 2 * samples - 1;
-    if (row_bytes * h.height > size - r.position)
-        return truncated(diag);
-    VQZ_TRY(picture_allocate(p, h.width, h.height, h.depth, diag));
-    p->sixteen_bit = h.maximum > 255;
-    for (size_t y = 0; y < h.height; y++) {
-        uint8_t *row = p->image.pixels + y * p->image.stride;
-        if (h.text)
-            VQZ_TRY(read_text_row(&r, &h, row, samples, diag));
-        else
-            VQZ_TRY(read_binary_row(data + r.position + y * row_bytes, &h, row, samples, diag));
+static vqz_status read_rows(void *state, uint8_t *rows, size_t stride, uint32_t count,
+                            vqz_diag *diag) {
+    pnm_reader *r = state;
+    for (; count > 0; count--, rows += stride) {
+        if (r->text) {
+            VQZ_TRY(read_text_row(r, rows, diag));
+            continue;
+        }
+        size_t got;
+        VQZ_TRY(source_copy(r->s, r->position, r->packed != NULL ? r->packed : rows, r->row_bytes,
+                            &got, diag));
+        if (got < r->row_bytes)
+            return truncated(diag);
+        r->position += got;
+        if (r->packed != NULL)
+            VQZ_TRY(unpack_row(r, rows, diag));
     }
     return VQZ_OK;
 }
 
-vqz_status picture_serialise_pnm(const picture *p, void **data, size_t *size, vqz_diag *diag) {
-    const vqz_image *image = &p->image;
+static vqz_status finish_reading(void *state, vqz_diag *diag) {
+    (void)state;
+    (void)diag;
+    return VQZ_OK; /* anything may follow */
+}
+
+static void close_reader(void *state) {
+    pnm_reader *r = state;
+    free(r->packed);
+    free(r);
+}
+
+const picture_kind picture_kind_pnm = {open_pnm, read_rows, finish_reading, close_reader};
+
+/* ---- writing ---- */
+
+typedef struct pnm_writer {
+    file_output *output;
+    size_t row_bytes;
+} pnm_writer;
+
+static vqz_status open_writer(void **state, const picture *facts, file_output *output,
+                              vqz_diag *diag) {
+    const vqz_image *image = &facts->image;
     char header[160];
     int length;
     if (image->channels == 1 || image->channels == 3)
@@ -230,17 +301,26 @@ vqz_status picture_serialise_pnm(const picture *p, void **data, size_t *size, vq
                           "P7\nWIDTH %u\nHEIGHT %u\nDEPTH %u\nMAXVAL 255\nTUPLTYPE %s\nENDHDR\n",
                           image->width, image->height, image->channels,
                           image->channels == 2 ? "GRAYSCALE_ALPHA" : "RGB_ALPHA");
-    size_t row = (size_t)image->width * image->channels, total;
-    if (!vqzi_mul(row, image->height, &total) ||
-        __builtin_add_overflow(total, (size_t)length, &total))
-        return vqzi_fail(diag, VQZ_ERROR_LIMIT, "PNM: the picture is too large");
-    uint8_t *out = malloc(total);
-    if (out == NULL)
+    pnm_writer *w = malloc(sizeof *w);
+    if (w == NULL)
         return vqzi_fail(diag, VQZ_ERROR_MEMORY, "PNM: out of memory");
-    memcpy(out, header, (size_t)length);
-    for (size_t y = 0; y < image->height; y++)
-        memcpy(out + (size_t)length + y * row, image->pixels + y * image->stride, row);
-    *data = out;
-    *size = total;
+    *state = w;
+    *w = (pnm_writer){.output = output, .row_bytes = (size_t)image->width * image->channels};
+    return file_append(output, header, (size_t)length, diag);
+}
+
+static vqz_status write_rows(void *state, const uint8_t *rows, size_t stride, uint32_t count,
+                             vqz_diag *diag) {
+    const pnm_writer *w = state;
+    for (; count > 0; count--, rows += stride)
+        VQZ_TRY(file_append(w->output, rows, w->row_bytes, diag));
     return VQZ_OK;
 }
+
+static vqz_status finish_writing(void *state, vqz_diag *diag) {
+    (void)state;
+    (void)diag;
+    return VQZ_OK;
+}
+
+const picture_target picture_target_pnm = {open_writer, write_rows, finish_writing, free};

@@ -3,13 +3,15 @@
  */
 #include "cli/report.h"
 #include <stdarg.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 void report_init(report *r, bool quiet, bool verbose) {
-    *r = (report){ .quiet = quiet, .verbose = verbose, .terminal = isatty(STDERR_FILENO) == 1 };
+    *r = (report){ .quiet = quiet,
+                   .verbose = verbose,
+                   .terminal = isatty(STDERR_FILENO) == 1,
+                   .out = stderr };
 }
 
 /* Writes the line in one call, so that lines of several processes do not mix. */
@@ -22,14 +24,14 @@ static void report_line(report *r, const char *file, const char *kind, const cha
                           file == NULL ? "" : ": ", kind, message);
     report_progress_end(r);
     if (length < 0) {
-        fputs("vqz: out of memory\n", stderr);
+        fputs("vqz: out of memory\n", r->out);
         return;
     }
     for (int i = 0; i < length; i++)
         if ((unsigned char)line[i] < 0x20 || line[i] == 0x7F)
             line[i] = '?';
-    fprintf(stderr, "%s\n", line);
-    fflush(stderr);
+    fprintf(r->out, "%s\n", line);
+    fflush(r->out);
     free(line);
 }
 

@@ -8,11 +8,13 @@
 #define CLI_REPORT_H
 
 #include "format/common.h"
+#include <stdio.h>
 
 typedef struct report {
     bool quiet, verbose;
     bool terminal;  /* standard error is one: progress is shown */
     bool line_open; /* a progress line waits to be overwritten */
+    FILE *out;      /* standard error, or memory that holds the lines until it is their turn */
 } report;
 
 void report_init(report *r, bool quiet, bool verbose);

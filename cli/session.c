@@ -3,12 +3,13 @@
  */
 #include "cli/session.h"
 #include "cli/commands.h"
-#include "cli/file.h"
+#include <omp.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <time.h>
 
 vqz_status session_open(session *s, const settings *set, vqz_diag *diag) {
-    *s = (session){ .settings = set };
+    *s = (session){.settings = set};
     report_init(&s->report, set->quiet, set->verbose);
     vqz_limits_init(&s->limits);
     s->limits.max_pixels = set->max_pixels;
@@ -20,77 +21,152 @@ vqz_status session_open(session *s, const settings *set, vqz_diag *diag) {
 }
 
 void session_close(session *s) {
-    vqz_context_free(s->context);
     models_free(s->models);
-    s->context = NULL;
     s->models = NULL;
 }
 
-vqz_status session_context(session *s, vqz_context **context, vqz_diag *diag) {
-    if (s->context == NULL) {
+vqz_status worker_context(worker *w, vqz_context **context, vqz_diag *diag) {
+    if (w->context == NULL) {
         vqz_context_options options;
         vqz_context_options_init(&options);
-        options.threads = s->settings->threads;
-        options.cpu = s->settings->cpu;
-        options.limits = s->limits;
-        VQZ_TRY(vqz_context_create(&s->context, &options, diag));
+        options.threads = w->threads;
+        options.cpu = w->session->settings->cpu;
+        options.limits = w->session->limits;
+        VQZ_TRY(vqz_context_create(&w->context, &options, diag));
     }
-    *context = s->context;
+    *context = w->context;
     return VQZ_OK;
 }
 
-vqz_status session_read_picture(session *s, const char *path, picture *p, size_t *file_size,
-                                vqz_diag *diag) {
-    void *data;
+void worker_warn(worker *w, const char *path, const picture *facts) {
+    const char *name = report_input_name(path);
+    if (facts->sixteen_bit)
+        report_warning(&w->report, name, "16-bit samples are reduced to 8 bits");
+    if (facts->animated)
+        report_warning(&w->report, name, "is animated; only its first picture is kept");
+    if (facts->damaged[0] != '\0')
+        report_warning(&w->report, name, "is damaged; left out: %s", facts->damaged);
+}
+
+/* ---- the work on a list ---- */
+
+typedef struct outcome {
+    char *text; /* what the job reported */
     size_t size;
-    VQZ_TRY(file_read(path, s->max_file, &data, &size, diag));
-    vqz_status status = picture_parse(p, data, size, s->limits.max_pixels, diag);
-    free(data);
-    if (status != VQZ_OK)
-        return status;
-    if (p->sixteen_bit)
-        report_warning(&s->report, report_input_name(path), "16-bit samples are reduced to 8 bits");
-    if (p->animated)
-        report_warning(&s->report, report_input_name(path),
-                       "is animated; only its first picture is kept");
-    if (file_size != NULL)
-        *file_size = size;
-    return VQZ_OK;
+    bool finished, failed;
+} outcome;
+
+typedef struct work_list {
+    session *session;
+    const job_list *jobs;
+    const task *task;
+    pthread_mutex_t lock; /* for what follows, and for what is shown */
+    outcome *outcomes;
+    size_t started, told, failed;
+} work_list;
+
+static void start_job(work_list *l, const job *j) {
+    pthread_mutex_lock(&l->lock);
+    report_progress(&l->session->report, ++l->started, l->jobs->count, report_input_name(j->input));
+    pthread_mutex_unlock(&l->lock);
 }
 
-int session_run_jobs(const settings *set, const job_rules *rules, int count, char **operands,
-                     job_work work) {
+/* Tells of this job and of later ones that had to wait for it, or of nothing when it has to wait.
+ */
+static void finish_job(work_list *l, outcome *finished, bool failed) {
+    pthread_mutex_lock(&l->lock);
+    finished->finished = true;
+    finished->failed = failed;
+    l->failed += failed;
+    for (; l->told < l->jobs->count && l->outcomes[l->told].finished; l->told++) {
+        outcome *o = &l->outcomes[l->told];
+        report_progress_end(&l->session->report);
+        if (o->size > 0)
+            fwrite(o->text, 1, o->size, stderr);
+        free(o->text);
+        o->text = NULL;
+        if (!o->failed && l->task->done != NULL)
+            l->task->done(l->session, l->task, &l->jobs->jobs[l->told], l->told);
+    }
+    pthread_mutex_unlock(&l->lock);
+}
+
+static void run_job(work_list *l, worker *w, size_t index) {
+    const job *j = &l->jobs->jobs[index];
+    outcome *o = &l->outcomes[index];
+    vqz_diag diag = {""};
+    FILE *text = open_memstream(&o->text, &o->size);
+    w->report = l->session->report;
+    w->report.line_open = false;
+    w->report.out = text != NULL ? text : stderr; /* out of order rather than not at all */
+    w->at_output = false;
+    start_job(l, j);
+    vqz_status status = l->task->run(w, j, index, &diag);
+    if (status != VQZ_OK)
+        report_error(&w->report,
+                     w->at_output ? report_output_name(j->output) : report_input_name(j->input),
+                     "%s", diag.message[0] != '\0' ? diag.message : vqz_status_string(status));
+    if (text != NULL)
+        fclose(text);
+    finish_job(l, o, status != VQZ_OK);
+}
+
+size_t session_run(session *s, const job_list *list, const task *t) {
+    int threads = s->settings->threads > 0 ? s->settings->threads : omp_get_num_procs();
+    threads = VQZI_MIN(threads, (int)FILE_MAX_OUTPUTS);
+    bool shared = !t->serial && threads > 1 && list->count >= (size_t)threads;
+    work_list l = {.session = s,
+                   .jobs = list,
+                   .task = t,
+                   .lock = PTHREAD_MUTEX_INITIALIZER,
+                   .outcomes = calloc(list->count + 1, sizeof *l.outcomes)};
+    if (l.outcomes == NULL) {
+        report_error(&s->report, NULL, "out of memory");
+        return list->count;
+    }
+    if (shared) {
+#pragma omp parallel num_threads(threads)
+        {
+            worker w = {.session = s, .task = t, .threads = 1};
+#pragma omp for schedule(dynamic, 1)
+            for (size_t i = 0; i < list->count; i++)
+                run_job(&l, &w, i);
+            vqz_context_free(w.context);
+        }
+    } else {
+        worker w = {.session = s, .task = t, .threads = threads};
+        for (size_t i = 0; i < list->count; i++)
+            run_job(&l, &w, i);
+        vqz_context_free(w.context);
+    }
+    report_progress_end(&s->report);
+    free(l.outcomes);
+    return l.failed;
+}
+
+int session_run_command(const settings *set, const job_rules *rules, int count, char **operands,
+                        const task *t) {
     session s;
-    job_list list = { 0 };
-    vqz_diag diag = { "" };
+    job_list list = {0};
+    vqz_diag diag = {""};
     int code = EXIT_FAILED;
     if (session_open(&s, set, &diag) != VQZ_OK ||
         jobs_collect(&list, rules, count, operands, &s.report, &diag) != VQZ_OK) {
         report_error(&s.report, NULL, "%s", diag.message);
-        goto done;
+    } else {
+        size_t failed = list.failed + session_run(&s, &list, t);
+        if (failed > 0 && list.count + list.failed > 1)
+            report_error(&s.report, NULL, "%zu of %zu failed", failed, list.count + list.failed);
+        code = failed == 0 ? EXIT_DONE : EXIT_FAILED;
     }
-    size_t failed = list.failed;
-    for (size_t i = 0; i < list.count; i++) {
-        const job *j = &list.jobs[i];
-        bool at_output = false;
-        diag.message[0] = '\0';
-        report_progress(&s.report, i + 1, list.count, report_input_name(j->input));
-        vqz_status status = work(&s, j, &at_output, &diag);
-        if (status == VQZ_OK)
-            continue;
-        failed++;
-        report_error(&s.report,
-                     at_output ? report_output_name(j->output) : report_input_name(j->input), "%s",
-                     diag.message[0] != '\0' ? diag.message : vqz_status_string(status));
-    }
-    report_progress_end(&s.report);
-    if (failed > 0 && list.count + list.failed > 1)
-        report_error(&s.report, NULL, "%zu of %zu failed", failed, list.count + list.failed);
-    code = failed == 0 ? EXIT_DONE : EXIT_FAILED;
-done:
     jobs_clear(&list);
     session_close(&s);
     return code;
+}
+
+uint32_t session_band(size_t row_bytes, uint32_t height) {
+    size_t rows = ((size_t)1 << 20) / row_bytes;
+    return (uint32_t)VQZI_MIN(VQZI_MAX(rows, (size_t)8), (size_t)height);
 }
 
 double session_clock(void) {

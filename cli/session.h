@@ -1,5 +1,6 @@
 /*
- * session.h - what the commands that encode or decode share: limits, models, a context, reports.
+ * session.h - what the commands that encode or decode share: limits, models, and the work on a list
+ * of files, one after another or several at a time.
  */
 #ifndef CLI_SESSION_H
 #define CLI_SESSION_H
@@ -12,26 +13,48 @@
 typedef struct session {
     const settings *settings;
     report report;
-    vqz_limits limits;
-    size_t max_file; /* largest input file that makes sense within the limits */
+    vqz_limits limits; /* for each file in work */
+    size_t max_file; /* largest input that makes sense within the limits, where it is read whole */
     model_store *models;
-    vqz_context *context; /* made on first use, through session_context */
 } session;
 
 VQZ_MUST_CHECK vqz_status session_open(session *s, const settings *set, vqz_diag *diag);
 void session_close(session *s);
-VQZ_MUST_CHECK vqz_status session_context(session *s, vqz_context **context, vqz_diag *diag);
 
-/* Reads a picture, warning of what is lost; *file_size may be NULL. */
-VQZ_MUST_CHECK vqz_status session_read_picture(session *s, const char *path, picture *p,
-                                               size_t *file_size, vqz_diag *diag);
+/* Whoever works on a job.  There is one with all the threads, or one a thread. */
+typedef struct task task;
+typedef struct worker {
+    session *session;
+    const task *task;
+    report report;        /* of the job: shown when all jobs before it are done */
+    vqz_context *context; /* made on first use, through worker_context */
+    int threads;
+    bool at_output; /* set before what can only fail because of the output: errors are told under
+                       its name then */
+} worker;
 
-/* Runs work on every job: reports its errors, goes on, and returns the exit code.  The name put
-   before an error is the output's when *at_output was set. */
-typedef vqz_status (*job_work)(session *s, const job *j, bool *at_output, vqz_diag *diag);
-int session_run_jobs(const settings *set, const job_rules *rules, int count, char **operands,
-                     job_work work);
+struct task {
+    vqz_status (*run)(worker *w, const job *j, size_t index, vqz_diag *diag);
+    /* After a success, one at a time, in the order of the list; NULL: nothing. */
+    void (*done)(session *s, const task *t, const job *j, size_t index);
+    void *user;
+    bool serial; /* only ever one worker */
+};
 
+VQZ_MUST_CHECK vqz_status worker_context(worker *w, vqz_context **context, vqz_diag *diag);
+/* Warns of what was lost in reading a picture. */
+void worker_warn(worker *w, const char *path, const picture *facts);
+
+/* Runs the task on every job: reports errors, goes on, and returns how many failed.  With at least
+   as many jobs as threads, each thread takes one at a time; else all work on one.  What is told,
+   and what is written, does not depend on that. */
+size_t session_run(session *s, const job_list *list, const task *t);
+/* All of a command that turns files into files; returns the exit code. */
+int session_run_command(const settings *set, const job_rules *rules, int count, char **operands,
+                        const task *t);
+
+/* How many rows to take at a time, about a mebibyte. */
+uint32_t session_band(size_t row_bytes, uint32_t height);
 /* Seconds of a clock that never jumps. */
 double session_clock(void);
 

@@ -11,7 +11,7 @@
  */
 #include "cli/file.h"
 #include "cli/metrics.h"
-#include "cli/picture.h"
+#include "tests/support/picture_file.h"
 #include "trainer/corpus.h"
 #include <math.h>
 #include <stdio.h>
@@ -102,7 +102,7 @@ static void run_peer(bench *b, int codec, int point, int quality, const char *na
     vqz_diag diag = {""};
     if (system(command) != 0 || stat(coded, &info) != 0)
         die(command, NULL);
-    if (picture_read(&p, decoded, (uint64_t)1 << 30, &diag) != VQZ_OK)
+    if (picture_file_read(&p, decoded, (uint64_t)1 << 30, &diag) != VQZ_OK)
         die("decoded picture", &diag);
     match_channels(&p, original->channels);
     add(b, codec, point, quality, name, (double)info.st_size, original, &p.image);
@@ -133,14 +133,10 @@ static void run_picture(bench *b, const char *name, const vqz_image *image) {
     static const int avif[] = {63, 58, 53, 48, 43, 38, 33, 26, 20, 12};
     picture p = {.image = *image};
     char path[128];
-    void *data;
-    size_t size;
     vqz_diag diag = {""};
     snprintf(path, sizeof path, "%s/original.png", b->folder);
-    if (picture_serialise(&p, PICTURE_PNG, &data, &size, &diag) != VQZ_OK ||
-        file_write(path, data, size, true, &diag) != VQZ_OK)
+    if (picture_file_write(path, &p, PICTURE_PNG, &diag) != VQZ_OK)
         die(path, &diag);
-    free(data);
     int levels = (int)b->info.levels;
     for (int i = 0; i < levels; i++)
         run_vqz(b, i, levels == 1 ? 50 : 1 + (99 * i + (levels - 1) / 2) / (levels - 1), name, image);

@@ -1,6 +1,6 @@
 /* corpus_folder.c - see corpus_folder.h. */
 #include "tests/support/corpus_folder.h"
-#include "cli/picture.h"
+#include "tests/support/picture_file.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -54,11 +54,9 @@ void write_picture(const corpus_folder *f, const char *name, uint32_t width, uin
             for (size_t c = 0; c < channels; c++)
                 p.image.pixels[y * stride + x * channels + c] =
                     (uint8_t)(value + 3 * x + 5 * y + 7 * c);
-    void *data;
-    size_t size;
-    assert_int_equal(picture_serialise(&p, PICTURE_PNM, &data, &size, NULL), VQZ_OK);
-    write_file(f, name, data, size);
-    free(data);
+    char path[256];
+    snprintf(path, sizeof path, "%s/%s", f->folder, name);
+    assert_int_equal(picture_file_write(path, &p, PICTURE_PNM, NULL), VQZ_OK);
     picture_clear(&p);
 }
 

@@ -13,7 +13,7 @@ typedef struct made_file {
     uint8_t *data;
     size_t size;
     uint8_t
-        *expected; /* 8-bit interleaved, as picture_parse should return it before EXIF turning */
+        *expected; /* 8-bit interleaved, as reading should give it before EXIF turning */
     uint32_t channels;
 } made_file;
 

@@ -2,8 +2,8 @@
  * program.c - runs the real vqz program for tests; see program.h.
  */
 #include "tests/support/program.h"
-#include "cli/picture.h"
 #include "cli/text.h"
+#include "tests/support/picture_file.h"
 #include "tests/support/random_model.h"
 
 #include <setjmp.h>
@@ -180,7 +180,7 @@ int count_files(const char *folder) {
 
 void save_picture(const char *path, uint32_t width, uint32_t height, uint32_t channels,
                   unsigned seed) {
-    size_t stride = (size_t)width * channels, size;
+    size_t stride = (size_t)width * channels;
     picture p = { .image = { width, height, channels, stride, malloc(stride * height) } };
     assert_non_null(p.image.pixels);
     for (uint32_t y = 0; y < height; y++)
@@ -197,12 +197,8 @@ void save_picture(const char *path, uint32_t width, uint32_t height, uint32_t ch
     memcpy(p.exif, exif, sizeof exif);
     p.exif_size = sizeof exif;
     static const char *const png[] = { "png", NULL };
-    void *data;
-    vqz_diag diag;
     picture_format format = path_has_extension(path, png) ? PICTURE_PNG : PICTURE_PNM;
-    assert_int_equal(picture_serialise(&p, format, &data, &size, &diag), VQZ_OK);
-    write_test_file(path, data, size);
-    free(data);
+    assert_int_equal(picture_file_write(path, &p, format, NULL), VQZ_OK);
     picture_clear(&p);
 }
 

@@ -2,7 +2,7 @@
  * test_train.c - real training runs on pictures made here: they must learn, repeat bit for bit, and
  * survive SIGKILL at any moment.
  */
-#include "cli/picture.h"
+#include "tests/support/picture_file.h"
 #include "format/model.h"
 #include "trainer/train.h"
 #include <dirent.h>
@@ -53,11 +53,7 @@ static void write_picture(const char *path, random_state *random, bool gray) {
                 value += inside * (disk[c] - value);
                 pixels[(y * SIDE + x) * channels + c] = (uint8_t)fmaxf(0, fminf(255, value));
             }
-    void *data;
-    size_t size;
-    assert_int_equal(picture_serialise(&p, PICTURE_PNG, &data, &size, NULL), VQZ_OK);
-    write_bytes(path, data, size);
-    free(data);
+    assert_int_equal(picture_file_write(path, &p, PICTURE_PNG, NULL), VQZ_OK);
 }
 
 static int setup(void **state) {

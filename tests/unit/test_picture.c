@@ -2,7 +2,7 @@
  * test_picture.c - picture files in: every mode against the pixels it was made from, metadata,
  * orientation, round trips.  Damaged files are in test_picture_damage.c.
  */
-#include "cli/picture.h"
+#include "tests/support/picture_file.h"
 #include "tests/support/picture_maker.h"
 
 #include <setjmp.h>
@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 #include <png.h>
@@ -19,7 +20,7 @@ static const uint64_t many_pixels = (uint64_t)1 << 28;
 static picture parse(const void *data, size_t size) {
     picture p;
     vqz_diag diag = {""};
-    vqz_status status = picture_parse(&p, data, size, many_pixels, &diag);
+    vqz_status status = picture_file_parse(&p, data, size, many_pixels, &diag);
     if (status != VQZ_OK)
         fail_msg("%s", diag.message);
     assert_int_equal(p.image.stride, (size_t)p.image.width * p.image.channels);
@@ -29,9 +30,27 @@ static picture parse(const void *data, size_t size) {
 static void parse_fails(const void *data, size_t size, vqz_status expected, const char *words) {
     picture p;
     vqz_diag diag = {""};
-    assert_int_equal(picture_parse(&p, data, size, many_pixels, &diag), expected);
+    assert_int_equal(picture_file_parse(&p, data, size, many_pixels, &diag), expected);
     if (strstr(diag.message, words) == NULL)
         fail_msg("\"%s\" does not speak of \"%s\"", diag.message, words);
+}
+
+static void temporary_name(char path[64]) {
+    snprintf(path, 64, "/tmp/vqz-picture-%ld", (long)getpid());
+}
+
+static picture write_and_read(const picture *p, picture_format format) {
+    char path[64];
+    picture q;
+    vqz_diag diag = {""};
+    temporary_name(path);
+    vqz_status status = picture_file_write(path, p, format, &diag);
+    if (status == VQZ_OK)
+        status = picture_file_read(&q, path, many_pixels, &diag);
+    if (status != VQZ_OK)
+        fail_msg("%s", diag.message);
+    unlink(path);
+    return q;
 }
 
 static size_t pixel_bytes(const picture *p) {
@@ -164,13 +183,9 @@ static void test_metadata_round_trip(void **state) {
                                                 .exif_size = exif_size});
         picture p = parse(file.data, file.size);
         check_metadata(&p, icc, icc_size, exif, exif_size);
-        void *png;
-        size_t png_size;
-        assert_int_equal(picture_serialise(&p, PICTURE_PNG, &png, &png_size, NULL), VQZ_OK);
-        picture q = parse(png, png_size);
+        picture q = write_and_read(&p, PICTURE_PNG);
         check_metadata(&q, icc, icc_size, exif, exif_size);
         assert_memory_equal(q.image.pixels, p.image.pixels, pixel_bytes(&p));
-        free(png);
         picture_clear(&p);
         picture_clear(&q);
         made_file_free(&file);
@@ -329,19 +344,19 @@ static void test_limits(void **state) {
     made_file jpeg = make_jpeg(&(jpeg_mode){.width = 10, .height = 10, .color = MADE_RGB});
     picture p;
     vqz_diag diag;
-    assert_int_equal(picture_parse(&p, png.data, png.size, 99, &diag), VQZ_ERROR_LIMIT);
-    assert_int_equal(picture_parse(&p, jpeg.data, jpeg.size, 99, &diag), VQZ_ERROR_LIMIT);
-    assert_int_equal(picture_parse(&p, png.data, png.size, 100, &diag), VQZ_OK);
+    assert_int_equal(picture_file_parse(&p, png.data, png.size, 99, &diag), VQZ_ERROR_LIMIT);
+    assert_int_equal(picture_file_parse(&p, jpeg.data, jpeg.size, 99, &diag), VQZ_ERROR_LIMIT);
+    assert_int_equal(picture_file_parse(&p, png.data, png.size, 100, &diag), VQZ_OK);
     picture_clear(&p);
     png.data[16] = 1; /* width 2^24 + 10 */
-    assert_int_equal(picture_parse(&p, png.data, png.size, many_pixels, &diag), VQZ_ERROR_LIMIT);
+    assert_int_equal(picture_file_parse(&p, png.data, png.size, many_pixels, &diag), VQZ_ERROR_LIMIT);
     assert_non_null(strstr(diag.message, "16777226 x 10"));
     made_file_free(&png);
     made_file_free(&jpeg);
 }
 
 /* Both kinds, all channel counts, rows with slack. */
-static void test_serialise_round_trip(void **state) {
+static void test_write_and_read(void **state) {
     (void)state;
     for (uint32_t channels = 1; channels <= 4; channels++)
         for (int format = PICTURE_PNG; format <= PICTURE_PNM; format++) {
@@ -349,11 +364,7 @@ static void test_serialise_round_trip(void **state) {
             for (size_t i = 0; i < sizeof pixels; i++)
                 pixels[i] = (uint8_t)(i * i * 31 >> 2);
             picture p = {.image = {7, 5, channels, 40, pixels}};
-            void *data;
-            size_t size;
-            assert_int_equal(picture_serialise(&p, (picture_format)format, &data, &size, NULL),
-                             VQZ_OK);
-            picture q = parse(data, size);
+            picture q = write_and_read(&p, (picture_format)format);
             assert_int_equal(q.image.width, 7);
             assert_int_equal(q.image.height, 5);
             assert_int_equal(q.image.channels, channels);
@@ -361,13 +372,12 @@ static void test_serialise_round_trip(void **state) {
                 assert_memory_equal(q.image.pixels + y * q.image.stride, pixels + y * 40,
                                     7 * channels);
             picture_clear(&q);
-            free(data);
         }
     picture empty = {0};
-    void *data;
-    size_t size;
-    assert_int_equal(picture_serialise(&empty, PICTURE_PNG, &data, &size, NULL),
-                     VQZ_ERROR_ARGUMENT);
+    char path[64];
+    temporary_name(path);
+    assert_int_equal(picture_file_write(path, &empty, PICTURE_PNG, NULL), VQZ_ERROR_ARGUMENT);
+    assert_int_not_equal(access(path, F_OK), 0);
 }
 
 int main(void) {
@@ -382,7 +392,7 @@ int main(void) {
         cmocka_unit_test(test_pnm_refusals),
         cmocka_unit_test(test_other_files),
         cmocka_unit_test(test_limits),
-        cmocka_unit_test(test_serialise_round_trip),
+        cmocka_unit_test(test_write_and_read),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
