@@ -3,7 +3,7 @@
  * XL, as a user runs them, on the same files, one after another in every repeat.
  */
 #include "cli/file.h"
-#include "cli/picture.h"
+#include "tests/support/picture_file.h"
 #include "format/container.h"
 #include "tests/bench/bench_codec.h"
 
@@ -160,7 +160,7 @@ static void check_vqz(const codec *c, const picture_set *set, int index, int ope
     }
     picture p = {0};
     uint8_t hash[32];
-    if (picture_read(&p, decoded_path(path, operation), (uint64_t)1 << 30, &diag) != VQZ_OK)
+    if (picture_file_read(&p, decoded_path(path, operation), (uint64_t)1 << 30, &diag) != VQZ_OK)
         bench_die("%s: %s", path, diag.message);
     vqzi_sha256(hash, p.image.pixels, p.image.stride * p.image.height);
     if (memcmp(hash, original->pixel_hash, sizeof hash) != 0)

@@ -1,7 +1,7 @@
 /* common.c - see common.h. */
 #include "tests/bench/common.h"
 #include "cli/file.h"
-#include "cli/picture.h"
+#include "tests/support/picture_file.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -309,12 +309,8 @@ corpus *bench_load_pictures(const char *path, int channels, uint32_t background,
 void bench_write_png(const char *path, const vqz_image *image) {
     picture p = {.image = *image};
     vqz_diag diag = {""};
-    void *data;
-    size_t size;
-    if (picture_serialise(&p, PICTURE_PNG, &data, &size, &diag) != VQZ_OK ||
-        file_write(path, data, size, true, &diag) != VQZ_OK)
+    if (picture_file_write(path, &p, PICTURE_PNG, &diag) != VQZ_OK)
         bench_die("%s: %s", path, diag.message);
-    free(data);
 }
 
 uint64_t bench_file_size(const char *path) {
