@@ -16,6 +16,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <zlib.h> /* Z_RLE */
 
 enum {
     MAX_CHUNK_MEMORY = 64 << 20, /* of one ancillary chunk, decompressed: ICC profiles */
@@ -301,8 +302,11 @@ static bool write_header(png_writer *w) {
     png_set_write_fn(w->png, w, write_bytes, flush_nothing);
     /* A profile that libpng finds malformed is left out: readers would refuse it as well. */
     png_set_benign_errors(w->png, 1);
-    png_set_compression_level(w->png, 6);
-    png_set_filter(w->png, PNG_FILTER_TYPE_BASE, PNG_ALL_FILTERS);
+    /* What is written has been through a lossy codec: there is hardly anything for deflate to match.
+       Runs after the Paeth filter take a seventh of the time of level 6 after the best of all filters,
+       for files of about the same size (photographs: 3 % less to 14 % more, screenshots 8 % more). */
+    png_set_compression_strategy(w->png, Z_RLE);
+    png_set_filter(w->png, PNG_FILTER_TYPE_BASE, PNG_FILTER_PAETH);
     png_set_IHDR(w->png, w->info, image->width, image->height, 8, color_types[image->channels],
                  PNG_INTERLACE_NONE, PNG_COMPRESSION_TYPE_DEFAULT, PNG_FILTER_TYPE_DEFAULT);
     if (w->p->icc != NULL)
