@@ -10,8 +10,6 @@
 #include <string.h>
 #include <sys/stat.h>
 
-const char *const picture_extensions[] = { "png", "jpg", "jpeg", "jpe", "jfif", "pnm",
-                                           "ppm", "pgm", "pbm",  "pam", NULL };
 const char *const vqz_extensions[] = { "vqz", NULL };
 
 enum { MAX_FOLDER_DEPTH = 100 };

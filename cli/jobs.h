@@ -5,6 +5,7 @@
 #define CLI_JOBS_H
 
 #include "cli/report.h"
+#include "trainer/corpus_walk.h" /* picture_extensions */
 
 typedef struct job {
     char *input;  /* path or "-" */
@@ -26,8 +27,6 @@ typedef struct job_rules {
     bool recursive;                /* take folders */
 } job_rules;
 
-/* Picture files by their usual names. */
-extern const char *const picture_extensions[];
 extern const char *const vqz_extensions[];
 
 /* A bad operand is reported and counted, and the others go on; what makes the whole run senseless

@@ -86,12 +86,13 @@ static void report(walker *w, const char *path, const char *reason) {
         w->options->skipped(w->options->user, path, reason);
 }
 
+const char *const picture_extensions[] = {"png", "jpg", "jpeg", "jpe", "jfif", "pnm",
+                                          "ppm", "pgm", "pbm",  "pam", NULL};
+
 static bool has_picture_extension(const char *name) {
-    static const char *const extensions[] = {".png", ".jpg", ".jpeg", ".pnm",
-                                             ".ppm", ".pgm", ".pam"};
     const char *dot = strrchr(name, '.');
-    for (size_t i = 0; dot != NULL && i < sizeof extensions / sizeof extensions[0]; i++)
-        if (strcasecmp(dot, extensions[i]) == 0)
+    for (size_t i = 0; dot != NULL && picture_extensions[i] != NULL; i++)
+        if (strcasecmp(dot + 1, picture_extensions[i]) == 0)
             return true;
     return false;
 }

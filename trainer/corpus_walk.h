@@ -6,6 +6,9 @@
 
 #include "trainer/corpus.h"
 
+/* Of picture files by their usual names; NULL-terminated, lower case, without a dot. */
+extern const char *const picture_extensions[];
+
 typedef struct corpus_files {
     char **paths; /* in a fixed order: as given, folders sorted by name */
     size_t count;
