@@ -352,7 +352,7 @@ static vqz_status finish_writing(void *state, vqz_diag *diag) {
     w->diag = diag;
     if (setjmp(png_jmpbuf(w->png)) != 0)
         return writer_failed(w);
-    png_write_end(w->png, w->info);
+    png_write_end(w->png, NULL); /* given info, it would write eXIf a second time */
     return VQZ_OK;
 }
 

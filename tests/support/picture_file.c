@@ -30,8 +30,8 @@ vqz_status picture_file_write(const char *path, const picture *p, picture_format
     VQZ_TRY(file_create(&output, path, true, diag));
     vqz_status status = picture_writer_open(&writer, p, format, output, diag);
     if (status == VQZ_OK)
-        status = picture_writer_rows(writer, p->image.pixels, p->image.stride, p->image.height,
-                                     diag);
+        status =
+            picture_writer_rows(writer, p->image.pixels, p->image.stride, p->image.height, diag);
     if (status == VQZ_OK)
         status = picture_writer_finish(writer, diag);
     if (status == VQZ_OK)

@@ -155,8 +155,9 @@ made_file make_png(const png_mode *mode) {
         png_set_eXIf_1(png, info, (png_uint_32)mode->exif_size, copy);
         free(copy);
     }
-    png_set_rows(png, info, row_pointers);
-    png_write_png(png, info, PNG_TRANSFORM_IDENTITY, NULL);
+    png_write_info(png, info);
+    png_write_image(png, row_pointers);
+    png_write_end(png, NULL); /* given info, it would write eXIf a second time */
     png_destroy_write_struct(&png, &info);
     free(row_pointers);
     free(rows);
