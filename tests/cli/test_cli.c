@@ -220,6 +220,12 @@ static void test_metadata(void **state) {
     assert_done(run_vqz("decompress a.vqz -o b.png"));
     assert_done(run_vqz("compress -m model.vqm b.png"));
     assert_contains(run_vqz("info --json b.vqz").out, "\"exif_bytes\": 14,");
+    size_t size;
+    char *png = read_test_file("b.png", &size);
+    const char *first = memmem(png, size, "eXIf", 4);
+    assert_non_null(first);
+    assert_null(memmem(first + 4, size - (size_t)(first + 4 - png), "eXIf", 4));
+    free(png);
 }
 
 /* ---- several files, folders ---- */

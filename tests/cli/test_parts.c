@@ -61,6 +61,68 @@ static void test_signal_while_writing(void **state) {
     assert_true(hit > 0);
 }
 
+/* Without a commit nothing happens, however much has been written. */
+static void test_output_in_pieces(void **state) {
+    (void)state;
+    static const char data[300000];
+    file_output *a, *b;
+    write_test_file("target", "old", 3);
+    assert_int_equal(file_create(&a, "target", false, NULL), VQZ_ERROR_IO);
+    assert_int_equal(file_create(&a, "target", true, NULL), VQZ_OK);
+    assert_int_equal(file_create(&b, "other", false, NULL), VQZ_OK);
+    for (int i = 0; i < 4; i++) {
+        assert_int_equal(file_append(a, data, sizeof data, NULL), VQZ_OK);
+        assert_int_equal(file_append(b, data, (size_t)i, NULL), VQZ_OK);
+    }
+    assert_int_equal(count_files("."), 3);
+    file_close(a);
+    assert_int_equal(count_files("."), 2);
+    assert_int_equal(file_commit(b, NULL), VQZ_OK);
+    file_close(b);
+    size_t size;
+    free(read_test_file("target", &size));
+    assert_int_equal(size, 3);
+    free(read_test_file("other", &size));
+    assert_int_equal(size, 6);
+    assert_int_equal(count_files("."), 2);
+}
+
+/* Standard output: small pictures come whole or not at all, large ones as they are made. */
+static void test_standard_output_is_held(void **state) {
+    (void)state;
+    static const struct {
+        int pieces; /* of a mebibyte */
+        bool commit;
+        size_t least, most;
+    } cases[] = {{1, false, 0, 0}, {63, false, 0, 0}, {1, true, 1, 1}, {70, false, 64, 70},
+                 {70, true, 70, 70}};
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        write_test_file("out", "", 0);
+        fflush(stdout);
+        pid_t child = fork();
+        assert_true(child >= 0);
+        if (child == 0) {
+            static char data[1 << 20];
+            file_output *o;
+            if (freopen("out", "wb", stdout) == NULL || file_create(&o, "-", false, NULL) != VQZ_OK)
+                _exit(1);
+            for (int k = 0; k < cases[i].pieces; k++)
+                if (file_append(o, data, sizeof data, NULL) != VQZ_OK)
+                    _exit(1);
+            if (cases[i].commit && file_commit(o, NULL) != VQZ_OK)
+                _exit(1);
+            file_close(o);
+            _exit(0);
+        }
+        int status;
+        size_t size;
+        assert_int_equal(waitpid(child, &status, 0), child);
+        assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+        free(read_test_file("out", &size));
+        assert_in_range(size, cases[i].least << 20, cases[i].most << 20);
+    }
+}
+
 static void test_write_that_fails(void **state) {
     (void)state;
     /* a limit on file sizes stands in for the full disk: writing breaks off in the middle */
@@ -335,7 +397,8 @@ int main(void) {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, program_enter_folder, program_leave_folder)
     const struct CMUnitTest tests[] = {
         TEST(test_signal_while_writing), TEST(test_signal_during_compress),
-        TEST(test_write_that_fails),
+        TEST(test_write_that_fails), TEST(test_output_in_pieces),
+        TEST(test_standard_output_is_held),
         cmocka_unit_test(test_options),  cmocka_unit_test(test_tables),
         cmocka_unit_test(test_metrics),  cmocka_unit_test(test_json),
         cmocka_unit_test(test_paths),
