@@ -148,6 +148,8 @@ static vqz_status prepare(vqz_decoder *decoder, const vqz_model *model, vqz_diag
         .kernels = &context->kernels,
         .threads = context->team.threads,
     };
+    if (vqzi_model_net(model, false, &decoder->net) != VQZ_OK)
+        return vqzi_fail(diag, VQZ_ERROR_MEMORY, "out of memory for the synthesis network");
     /* First the sizes that the ring and the quantiser follow from, then again within what they
        leave of the memory limit; a smaller work tile only needs narrower rows. */
     VQZ_TRY(vqzi_job_plan(job, context, model, decoder->net, header->width, header->height,
@@ -193,7 +195,6 @@ vqz_status vqz_decoder_create(vqz_decoder **out, vqz_context *context, const vqz
         return vqzi_fail(diag, VQZ_ERROR_MEMORY, "out of memory for a decoder");
     decoder->context = context;
     decoder->model = &model->model;
-    decoder->net = &model->synthesis;
     decoder->header = header;
     decoder->channels = (header.gray ? 1u : 3u) + (header.alpha ? 1u : 0u);
     decoder->reader.data = (const uint8_t *)file + header.tiles_offset;

@@ -67,6 +67,8 @@ static size_t row_bytes(const vqz_encoder *encoder) {
 static vqz_status prepare(vqz_encoder *encoder, const vqz_model *model, vqz_diag *diag) {
     const vqz_context *context = encoder->context;
     const vqz_encode_options *request = &encoder->options;
+    if (vqzi_model_net(model, true, &encoder->net) != VQZ_OK)
+        return vqzi_fail(diag, VQZ_ERROR_MEMORY, "out of memory for the analysis network");
     uint32_t stride = encoder->model->stride;
     uint64_t columns = (encoder->width + stride - 1) / stride;
     uint64_t indices = columns * (VQZI_TILE / stride) * encoder->model->plane_count *
@@ -115,7 +117,6 @@ vqz_status vqz_encoder_create(vqz_encoder **out, vqz_context *context, const vqz
         return vqzi_fail(diag, VQZ_ERROR_MEMORY, "out of memory for an encoder");
     encoder->context = context;
     encoder->model = &model->model;
-    encoder->net = &model->analysis;
     encoder->width = width;
     encoder->height = height;
     encoder->channels = channels;

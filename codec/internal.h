@@ -16,8 +16,15 @@ enum { VQZI_MAX_METADATA = 1 << 26 };
 
 struct vqz_model {
     vqzi_model model;
-    vqzi_prepared_net analysis, synthesis;
+    /* packed for the kernels at first use, NULL before; see vqzi_model_net */
+    _Atomic(vqzi_prepared_net *) analysis, synthesis;
 };
+
+/* The analysis net or the synthesis net of a model, packed.  Most programs use one of the two.
+   Threads may race to the first use: each packs, the first to publish its work wins, the others drop
+   theirs. */
+VQZ_MUST_CHECK vqz_status vqzi_model_net(const vqz_model *model, bool analysis,
+                                         const vqzi_prepared_net **net);
 
 struct vqz_context {
     vqz_context_options options;

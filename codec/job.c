@@ -22,7 +22,7 @@ vqz_status vqzi_job_plan(vqzi_job *job, const vqz_context *context, const vqz_mo
                          const vqzi_prepared_net *net, uint32_t width, uint32_t height,
                          size_t row_bytes, uint64_t other, vqz_diag *diag) {
     uint32_t stride = model->model.stride, most = context->work_width;
-    bool analysis = net == &model->analysis;
+    bool analysis = net->net == &model->model.analysis;
     uint64_t limit = context->options.limits.max_memory, total;
 
     memset(job, 0, sizeof *job);

@@ -1,6 +1,7 @@
 /*
  * model.c - the opaque vqz_model: a parsed model with its weights packed for the kernels, once.
- * Nothing in it changes after loading, so that threads share it freely.
+ * Threads share it freely: what changes after loading (the packed nets here, the digested
+ * dictionaries in format/dictionary.c) is made at first use and published in one atomic step.
  */
 #include "codec/internal.h"
 
@@ -17,22 +18,45 @@ vqz_status vqz_model_load(vqz_model **out, const void *data, size_t size, const 
         free(model);
         return status;
     }
-    status = vqzi_net_prepare(&model->analysis, &model->model.analysis);
-    if (status == VQZ_OK)
-        status = vqzi_net_prepare(&model->synthesis, &model->model.synthesis);
-    if (status != VQZ_OK) {
-        vqz_model_free(model);
-        return vqzi_fail(diag, status, "out of memory while preparing the model");
-    }
     *out = model;
+    return VQZ_OK;
+}
+
+static void free_net(vqzi_prepared_net *net) {
+    if (net)
+        vqzi_net_unprepare(net);
+    free(net);
+}
+
+vqz_status vqzi_model_net(const vqz_model *model, bool analysis, const vqzi_prepared_net **net) {
+    vqz_model *cache = (vqz_model *)model; /* the packed form is no part of the model's value */
+    _Atomic(vqzi_prepared_net *) *slot = analysis ? &cache->analysis : &cache->synthesis;
+    vqzi_prepared_net *shared = atomic_load_explicit(slot, memory_order_acquire);
+    if (!shared) {
+        vqzi_prepared_net *own = calloc(1, sizeof *own);
+        if (!own)
+            return VQZ_ERROR_MEMORY;
+        vqz_status status =
+            vqzi_net_prepare(own, analysis ? &model->model.analysis : &model->model.synthesis);
+        if (status != VQZ_OK) {
+            free(own);
+            return status;
+        }
+        if (atomic_compare_exchange_strong_explicit(slot, &shared, own, memory_order_acq_rel,
+                                                    memory_order_acquire))
+            shared = own;
+        else
+            free_net(own);
+    }
+    *net = shared;
     return VQZ_OK;
 }
 
 void vqz_model_free(vqz_model *model) {
     if (!model)
         return;
-    vqzi_net_unprepare(&model->analysis);
-    vqzi_net_unprepare(&model->synthesis);
+    free_net(atomic_load(&model->analysis));
+    free_net(atomic_load(&model->synthesis));
     vqzi_model_clear(&model->model);
     free(model);
 }
