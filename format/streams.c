@@ -32,7 +32,7 @@ enum {
     LEVEL_LARGE = 12,
     /* of a symbol, as team.h counts it */
     WRITE_WORK = 1 << 15,
-    READ_WORK = 1 << 10
+    READ_WORK = 1 << 9
 };
 
 /* What one thread works with. */
