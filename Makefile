@@ -99,6 +99,7 @@ $(BUILD)/codec/kernels/x86/%_avx512.o: ALL_CFLAGS += -mavx512bw
 $(BUILD)/codec/kernels/x86/%_avx512vnni.o: ALL_CFLAGS += -mavx512bw -mavx512vnni
 $(BUILD)/format/model_%.o: ALL_CFLAGS += -O3
 $(BUILD)/trainer/%.o: ALL_CFLAGS += -O3 -fno-math-errno -fno-trapping-math
+$(BUILD)/tests/bench/bench_train.o: ALL_CFLAGS += -O3 -fno-math-errno -fno-trapping-math
 $(BUILD)/codec/default_model.o: ALL_CFLAGS += -DVQZI_DEFAULT_MODEL='"$(DEFAULT_MODEL)"'
 $(BUILD)/codec/default_model.o: $(DEFAULT_MODEL)
 
@@ -245,6 +246,15 @@ bench-speed: $(BUILD)/tests/bench/bench_network $(BUILD)/tests/kernels/test_kern
 	@$(BUILD)/tests/bench/bench_network
 	@$(BUILD)/tests/kernels/test_kernels --bench $(if $(CSV),--csv '$(CSV)')
 
+# Whole training steps beside PyTorch's (Debian: python3-torch) on pictures of FOLDER; SECONDS: of each
+# measurement.  Where PyTorch is missing it says so and our half is measured.
+PYTHON ?= /usr/bin/python3
+SECONDS ?= 4
+.PHONY: bench-train
+bench-train: $(BUILD)/tests/bench/bench_train
+	@$(PYTHON) tests/bench/pytorch_train.py --seconds $(SECONDS) >$(BUILD)/pytorch.csv || true
+	@$(BUILD)/tests/bench/bench_train -s $(SECONDS) -c $(BUILD)/bench-train.csv '$(FOLDER)' <$(BUILD)/pytorch.csv
+
 .PHONY: clean
 clean:
 	rm -rf $(BUILD) $(PRODUCTS)
@@ -261,6 +271,7 @@ help:
 	@echo '                 FOLDER=pictures LARGE=picture HUGE=1 QUICK=1'
 	@echo 'make bench-rd    bytes, PSNR and MS-SSIM beside WebP and AVIF; MODEL=file.vqm FOLDER=pictures'
 	@echo 'make bench-speed GMAC/s of training and of the integer kernels (CSV=file: these as a table)'
+	@echo 'make bench-train training steps beside PyTorch; FOLDER=pictures SECONDS=4'
 	@echo 'make format      clang-format all sources'
 	@echo 'make lint        cppcheck and clang-tidy, findings listed'
 	@echo 'make clean       remove $(BUILD)/ and the products'
