@@ -97,6 +97,8 @@ $(BUILD)/codec/kernels/x86/%_avx2.o: ALL_CFLAGS += -mavx2
 $(BUILD)/codec/kernels/x86/%_avxvnni.o: ALL_CFLAGS += -mavx2 -mavxvnni
 $(BUILD)/codec/kernels/x86/%_avx512.o: ALL_CFLAGS += -mavx512bw
 $(BUILD)/codec/kernels/x86/%_avx512vnni.o: ALL_CFLAGS += -mavx512bw -mavx512vnni
+# gcc's first scheduling would load more at once than the registers of the NEON kernels have room for.
+$(BUILD)/codec/kernels/arm/%_neon.o: ALL_CFLAGS += $(if $(findstring clang,$(CC)),,-fno-schedule-insns)
 $(BUILD)/format/model_%.o: ALL_CFLAGS += -O3
 $(BUILD)/trainer/%.o: ALL_CFLAGS += -O3 -fno-math-errno -fno-trapping-math
 $(BUILD)/tests/bench/bench_train.o: ALL_CFLAGS += -O3 -fno-math-errno -fno-trapping-math
@@ -158,6 +160,11 @@ check:
 	@$(MAKE) --no-print-directory $(JOBS) tests
 	@VQZ='$(abspath $(BUILD)/vqz)' VQZ_BUILD='$(abspath $(BUILD))' CC='$(CC)' \
 	    LINK_FLAGS='$(ALL_LDFLAGS)' tests/support/run.sh '$(T)' $(TESTS) $(TEST_SCRIPTS)
+
+# The NEON kernels and the codec with them, cross-compiled and run under qemu.
+.PHONY: check-arm
+check-arm:
+	@tests/support/check_arm.sh $(BUILD)/arm
 
 .PHONY: demo
 demo:
@@ -264,6 +271,7 @@ help:
 	@echo 'make             the program vqz, libvqz.a and libvqz.so.0'
 	@echo 'make demo        compress the sample pictures and bring them back (build/demo)'
 	@echo 'make check       build and run every test; T=word: only those whose path has the word'
+	@echo 'make check-arm   the codec for 64-bit ARM under qemu, where cross compiler and qemu are there'
 	@echo 'make deps        install the Debian packages that are missing (demo and check do so too)'
 	@echo 'make install     to PREFIX ($(PREFIX)), below DESTDIR; make uninstall removes it again'
 	@echo 'make pictures    draw samples/pictures again'

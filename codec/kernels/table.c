@@ -14,7 +14,7 @@ static const struct {
     {VQZ_CPU_AVX_VNNI, vqzi_kernels_init_avxvnni},
     {VQZ_CPU_AVX512, vqzi_kernels_init_avx512},
     {VQZ_CPU_AVX512_VNNI, vqzi_kernels_init_avx512vnni},
-#elif defined(__aarch64__)
+#elif defined(__AARCH64EL__)
     {VQZ_CPU_NEON, vqzi_kernels_init_neon},
 #endif
 };

@@ -44,7 +44,7 @@ __attribute__((target("avx512bw"))) static void loop_avx512(void) {
 __attribute__((target("avx512bw"))) static void loop_avx512vnni(void) {
     PEAK_LOOP(lanes16, "v", "vpdpwssd %1, %2, %0");
 }
-#elif defined(__aarch64__)
+#elif defined(__AARCH64EL__)
 typedef short lanes8 __attribute__((vector_size(16)));
 
 static void loop_neon(void) {
@@ -60,7 +60,7 @@ static const struct {
 #if defined(__x86_64__)
     {VQZ_CPU_AVX2, 16, loop_avx2},     {VQZ_CPU_AVX_VNNI, 16, loop_avxvnni},
     {VQZ_CPU_AVX512, 32, loop_avx512}, {VQZ_CPU_AVX512_VNNI, 32, loop_avx512vnni},
-#elif defined(__aarch64__)
+#elif defined(__AARCH64EL__)
     {VQZ_CPU_NEON, 4, loop_neon},
 #endif
     {VQZ_CPU_SCALAR, 0, NULL},

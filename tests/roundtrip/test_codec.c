@@ -251,7 +251,7 @@ static void test_invariance(void **state) {
         vqz_cpu cpu;
         uint32_t work_tile;
     } ways[] = {{1, VQZ_CPU_BEST, 1024}, {2, VQZ_CPU_BEST, 0},    {2, VQZ_CPU_BEST, 256},
-                {1, VQZ_CPU_AVX2, 64},   {3, VQZ_CPU_AVX2, 128}, {1, VQZ_CPU_SCALAR, 32}};
+                {1, VQZ_CPU_AVX2, 64},   {3, VQZ_CPU_AVX512, 128}, {1, VQZ_CPU_SCALAR, 32}};
     test_random random = {seed + 3};
     (void)state;
     for (uint64_t m = 0; m < 5; m++) {
