@@ -205,7 +205,7 @@ static int usage(void) {
 }
 
 int main(int argc, char **argv) {
-    bench b = {.quality = 80, .repeats = 5, .threads = omp_get_num_procs()};
+    bench b = {.quality = 80, .repeats = 3, .threads = omp_get_num_procs()};
     const char *out = "build/bench", *large_path = NULL;
     double large_megapixels = 13.4;
     for (int option; (option = getopt(argc, argv, "n:q:l:s:o:")) != -1;) {
