@@ -111,8 +111,8 @@ VQZ_MUST_CHECK vqz_status vqzi_unpacker_read(vqzi_unpacker *unpacker, void *dst,
 VQZ_MUST_CHECK vqz_status vqzi_unpacker_finish(vqzi_unpacker *unpacker);
 void vqzi_unpacker_free(vqzi_unpacker *unpacker);
 
-/* Coder of the streams at one level of a model; owns zstd contexts (made on first use).  The planes
-   of a tile are shared by the threads of the team (NULL: the calling thread alone), which must
+/* Coder of the streams at one level of a model; owns zstd contexts (made on first use).  The streams
+   of a tile are written by the threads of the team (NULL: the calling thread alone), which must
    outlive the coder; what is written does not depend on them.  One coder per calling thread. */
 typedef struct vqzi_stream_coder vqzi_stream_coder;
 VQZ_MUST_CHECK vqz_status vqzi_stream_coder_create(vqzi_stream_coder **coder,

@@ -2,9 +2,9 @@
  * streams.c - the index planes of a tile as byte streams: prediction, packing, zstd
  * (spec/vqz-format.md, "Streams").
  *
- * Streams know nothing of each other, so that the threads of a team share them: a writer's streams
- * are joined in order when all are there; a reader first walks their headers, which tell their
- * sizes.
+ * Streams know nothing of each other, so that the threads of a team write them side by side; they
+ * are joined in order when all are there.  Reading takes a hundredth of the time, less than it may
+ * cost to wake a thread on a busy machine, and is not shared.
  *
  * The writer tries every method that could win and keeps the smallest; what it writes depends on
  * the symbols, the model and the zstd that is linked, never on the machine.  The reader accepts any
@@ -30,9 +30,7 @@ enum {
     WINDOW_BYTE = (WINDOW_LOG - 10) << 3,
     SMALL = 1 << 16, /* symbols up to which the slowest level is affordable */
     LEVEL_LARGE = 12,
-    /* of a symbol, as team.h counts it */
-    WRITE_WORK = 1 << 15,
-    READ_WORK = 1 << 9
+    WRITE_WORK = 1 << 15 /* of a symbol, as team.h counts it */
 };
 
 /* What one thread works with. */
@@ -148,8 +146,7 @@ static vqz_status reserve(stream_worker *worker, size_t count) {
 }
 
 /* Gives the streams the size of a tile. */
-static vqz_status begin_tile(vqzi_stream_coder *coder, uint32_t rows, uint32_t columns,
-                             uint64_t *symbols) {
+static vqz_status begin_tile(vqzi_stream_coder *coder, uint32_t rows, uint32_t columns) {
     size_t count;
     if (rows == 0 || columns == 0 || !vqzi_mul(rows, columns, &count) || count > SIZE_MAX / 4)
         return VQZ_ERROR_ARGUMENT;
@@ -160,7 +157,6 @@ static vqz_status begin_tile(vqzi_stream_coder *coder, uint32_t rows, uint32_t c
         stream->shape.count = count;
         stream->status = VQZ_OK;
     }
-    *symbols = vqzi_mul_sizes(count, coder->model->stream_count);
     return VQZ_OK;
 }
 
@@ -335,9 +331,9 @@ static void write_row(const void *argument, int thread, int64_t row) {
 vqz_status vqzi_tile_write(vqzi_stream_coder *coder, vqzi_buffer *buffer,
                            const uint16_t *const *indices, uint32_t rows, uint32_t columns,
                            size_t pitch) {
-    uint64_t symbols;
-    VQZ_TRY(begin_tile(coder, rows, columns, &symbols));
+    VQZ_TRY(begin_tile(coder, rows, columns));
     write_job job = {coder, indices, pitch};
+    uint64_t symbols = vqzi_mul_sizes((uint64_t)rows * columns, coder->model->stream_count);
     vqzi_team_run(coder->team, vqzi_mul_sizes(symbols, WRITE_WORK), 0, coder->model->stream_count,
                   write_row, &job);
     VQZ_TRY(tile_status(coder));
@@ -425,20 +421,15 @@ static vqz_status stream_read(stream_worker *worker, const tile_stream *stream) 
     return VQZ_OK;
 }
 
-typedef struct read_job {
-    const vqzi_stream_coder *coder;
-    uint16_t *const *indices;
-    size_t pitch;
-} read_job;
-
-static vqz_status read_one(const read_job *job, stream_worker *worker, const tile_stream *stream) {
+/* A stream of high bytes completes the indices that its plane's low bytes have begun. */
+static vqz_status read_one(stream_worker *worker, const tile_stream *stream, uint32_t codes,
+                           uint16_t *indices, size_t pitch) {
     const stream_shape *shape = &stream->shape;
-    uint32_t codes = job->coder->model->planes[shape->plane].codes;
     VQZ_TRY(reserve(worker, shape->count));
     VQZ_TRY(stream_read(worker, stream));
     const uint8_t *symbol = worker->symbols;
     for (uint32_t y = 0; y < shape->rows; y++) {
-        uint16_t *row = job->indices[shape->plane] + y * job->pitch;
+        uint16_t *row = indices + y * pitch;
         for (uint32_t x = 0; x < shape->columns; x++, symbol++) {
             uint32_t index = shape->high ? row[x] | (uint32_t)*symbol << 8 : *symbol;
             /* the low byte alone may exceed nothing: K > 256 when there is a second part */
@@ -450,29 +441,15 @@ static vqz_status read_one(const read_job *job, stream_worker *worker, const til
     return VQZ_OK;
 }
 
-/* A row of the loop is a plane here: its high bytes join its low ones. */
-static void read_row(const void *argument, int thread, int64_t row) {
-    const read_job *job = argument;
-    tile_stream *stream = job->coder->streams;
-    while (stream->shape.plane != row)
-        stream++;
-    uint32_t parts = vqzi_plane_streams(&job->coder->model->planes[row]);
-    for (uint32_t part = 0; part < parts; part++, stream++) {
-        stream->status =
-            read_one(job, &job->coder->workers[thread - job->coder->team->first], stream);
-        if (stream->status != VQZ_OK)
-            return;
-    }
-}
-
 vqz_status vqzi_tile_read(vqzi_stream_coder *coder, vqzi_reader *reader, uint16_t *const *indices,
                           uint32_t rows, uint32_t columns, size_t pitch) {
-    uint64_t symbols;
-    VQZ_TRY(begin_tile(coder, rows, columns, &symbols));
-    for (uint32_t i = 0; i < coder->model->stream_count; i++)
-        VQZ_TRY(stream_locate(reader, &coder->streams[i]));
-    read_job job = {coder, indices, pitch};
-    vqzi_team_run(coder->team, vqzi_mul_sizes(symbols, READ_WORK), 0, coder->model->plane_count,
-                  read_row, &job);
-    return tile_status(coder);
+    VQZ_TRY(begin_tile(coder, rows, columns));
+    for (uint32_t i = 0; i < coder->model->stream_count; i++) {
+        tile_stream *stream = &coder->streams[i];
+        uint32_t plane = stream->shape.plane;
+        VQZ_TRY(stream_locate(reader, stream));
+        VQZ_TRY(read_one(&coder->workers[0], stream, coder->model->planes[plane].codes,
+                         indices[plane], pitch));
+    }
+    return VQZ_OK;
 }
