@@ -71,6 +71,9 @@ typedef struct vqzi_kernels {
 void vqzi_kernels_init(vqzi_kernels *kernels, vqz_cpu cpu);
 
 void vqzi_kernels_init_ref(vqzi_kernels *kernels);
+/* For convolutions of at most 8 output channels on processors with wider vectors. */
+VQZI_CONV_KERNEL(vqzi_conv_avx2);
+
 /* Each leaves the table alone where the processor has not the instruction set. */
 void vqzi_kernels_init_avx2(vqzi_kernels *kernels);
 void vqzi_kernels_init_avxvnni(vqzi_kernels *kernels);

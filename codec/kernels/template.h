@@ -2,13 +2,14 @@
  * template.h - the vector kernels, written once.  A file of one instruction set defines the names
  * below and includes this one; it has no include guard, because each such file is compiled alone.
  *
- *   NAME(x)             x with the suffix of the instruction set
- *   LANES               int32 lanes of a vector, 8 or 16: as many output channels or codes
- *   POSITIONS           output positions at a time; 2 * POSITIONS accumulators must fit the
- * registers SEARCHES            residuals searched at a time; 2 * SEARCHES accumulators, 2 *
- * SEARCHES bests vec                 LANES int32 vec_pairs           LANES pairs of int16, one of
- * each accumulator's operands vec_spread          one pair of int16 for all lanes, the other
- * operand
+ *   NAME(x)       x with the suffix of the instruction set
+ *   LANES         int32 lanes of a vector, 8 or 16: as many output channels or codes
+ *   POSITIONS     output positions at a time; 2 * POSITIONS sums must fit the registers
+ *   SEARCHES      residuals at a time: 16 / LANES sums and 2 vectors of results for each
+ *   vec           LANES int32
+ *   vec_pairs     LANES pairs of int16, one of the operands of a multiply-add
+ *   vec_spread    one pair of int16 for all lanes, the other operand
+ *   CONV_NARROW   the convolution for at most LANES / 2 channels, if another one is better
  *
  *   load, load_pairs, spread     from memory of any alignment
  *   set_all                      one int32 in all lanes
@@ -179,6 +180,12 @@ INLINE void conv_columns(const vqzi_conv_job *job, uint32_t first, const int vec
 
 static VQZI_CONV_KERNEL(NAME(conv)) {
     uint32_t channels = job->conv->out_channels, first = 0;
+#ifdef CONV_NARROW
+    if (channels <= LANES / 2) {
+        CONV_NARROW(job);
+        return;
+    }
+#endif
     for (; first + LANES < channels; first += 2 * LANES)
         conv_columns(job, first, 2);
     if (first < channels)

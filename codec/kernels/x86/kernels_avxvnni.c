@@ -1,7 +1,5 @@
 /* kernels_avxvnni.c - AVX-VNNI: vpdpwssd on 8 lanes, for processors that have it and no AVX-512. */
 #include "codec/kernels/kernels.h"
-
-#if defined(__AVXVNNI__)
 #include "codec/kernels/x86/vector_256.h"
 
 #include <cpuid.h>
@@ -22,8 +20,3 @@ void vqzi_kernels_init_avxvnni(vqzi_kernels *kernels) {
         (eax & 1u << 4))
         fill_avxvnni(kernels);
 }
-#else
-void vqzi_kernels_init_avxvnni(vqzi_kernels *kernels) {
-    (void)kernels;
-}
-#endif
