@@ -233,7 +233,7 @@ bench: all $(BENCH_CODEC)
 	@VQZ='$(abspath $(BUILD)/vqz)' $(BUILD)/tests/bench/bench_codec -o $(BUILD)/bench \
 	    $(if $(QUICK),-n 1 -s 0) $(if $(QUALITY),-q $(QUALITY)) $(if $(HUGE),-s 100) $(if $(LARGE),-l '$(LARGE)') '$(MODEL)' '$(FOLDER)'
 	@for part in bench-speed $(if $(wildcard tests/bench/bench_train*),bench-train); do \
-	    $(MAKE) --no-print-directory $$part >$(BUILD)/bench/$$part.txt 2>&1 || \
+	    $(MAKE) --no-print-directory $$part CSV=$(BUILD)/bench/$$part.csv >$(BUILD)/bench/$$part.txt 2>&1 || \
 	        { cat $(BUILD)/bench/$$part.txt; exit 1; }; \
 	    { printf '\n## make %s\n\n```\n' $$part; cat $(BUILD)/bench/$$part.txt; echo '```'; } | \
 	        tee -a $(BUILD)/bench/bench.md; \

@@ -16,7 +16,9 @@ static const double PATIENCE = 5;
 static const struct {
     vqz_cpu cpu;
     const char *name;
-} paths[] = {{VQZ_CPU_SCALAR, "scalar"}, {VQZ_CPU_AVX2, "avx2"}};
+} paths[] = {{VQZ_CPU_SCALAR, "scalar"},          {VQZ_CPU_AVX2, "avx2"},
+             {VQZ_CPU_AVX_VNNI, "avxvnni"},       {VQZ_CPU_AVX512, "avx512"},
+             {VQZ_CPU_AVX512_VNNI, "avx512vnni"}, {VQZ_CPU_NEON, "neon"}};
 enum { PATHS = sizeof paths / sizeof *paths, CASES = 2 * PATHS };
 
 /* An instruction set with a number of threads. */
