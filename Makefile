@@ -228,14 +228,18 @@ lint:
 # libjxl-tools), then the kernels and training; also in $(BUILD)/bench as bench.md and bench.csv.
 #   FOLDER=pictures  LARGE=picture (else copies of one picture: 13.4 megapixels, HUGE=1: 100)
 #   QUALITY=80       of vqz; QUICK=1: everything once, nothing large
+BENCH_PARTS := bench-speed $(if $(wildcard tests/bench/bench_train.c),bench-train)
 .PHONY: bench
-bench: all $(BENCH_CODEC)
+bench: all $(BENCH_CODEC) $(BUILD)/tests/kernels/test_kernels \
+       $(patsubst %.c,$(BUILD)/%,$(wildcard tests/bench/bench_*.c))
 	@VQZ='$(abspath $(BUILD)/vqz)' $(BUILD)/tests/bench/bench_codec -o $(BUILD)/bench \
-	    $(if $(QUICK),-n 1 -s 0) $(if $(QUALITY),-q $(QUALITY)) $(if $(HUGE),-s 100) $(if $(LARGE),-l '$(LARGE)') '$(MODEL)' '$(FOLDER)'
-	@for part in bench-speed $(if $(wildcard tests/bench/bench_train*),bench-train); do \
-	    $(MAKE) --no-print-directory $$part CSV=$(BUILD)/bench/$$part.csv >$(BUILD)/bench/$$part.txt 2>&1 || \
-	        { cat $(BUILD)/bench/$$part.txt; exit 1; }; \
-	    { printf '\n## make %s\n\n```\n' $$part; cat $(BUILD)/bench/$$part.txt; echo '```'; } | \
+	    $(if $(QUICK),-n 1 -s 0) $(if $(QUALITY),-q $(QUALITY)) $(if $(HUGE),-s 100) \
+	    $(if $(LARGE),-l '$(LARGE)') '$(MODEL)' '$(FOLDER)'
+	@for part in $(BENCH_PARTS); do \
+	    said=$(BUILD)/bench/$$part.txt; \
+	    $(MAKE) --no-print-directory $$part CSV=$(BUILD)/bench/$$part.csv >$$said 2>&1 || \
+	        { cat $$said; exit 1; }; \
+	    { printf '\n## make %s\n\n```\n' $$part; cat $$said; echo '```'; } | \
 	        tee -a $(BUILD)/bench/bench.md; \
 	done
 
@@ -276,7 +280,7 @@ help:
 	@echo 'make install     to PREFIX ($(PREFIX)), below DESTDIR; make uninstall removes it again'
 	@echo 'make pictures    draw samples/pictures again'
 	@echo 'make bench       speed, memory, start-up beside WebP, AVIF and JPEG XL (build/bench);'
-	@echo '                 FOLDER=pictures LARGE=picture HUGE=1 QUICK=1'
+	@echo '                 FOLDER=pictures LARGE=picture HUGE=1 QUALITY=80 QUICK=1'
 	@echo 'make bench-rd    bytes, PSNR and MS-SSIM beside WebP and AVIF; MODEL=file.vqm FOLDER=pictures'
 	@echo 'make bench-speed GMAC/s of training and of the integer kernels (CSV=file: these as a table)'
 	@echo 'make bench-train training steps beside PyTorch; FOLDER=pictures SECONDS=4'

@@ -107,18 +107,23 @@ static void say_head(const bench *b) {
     struct tm calendar;
     vqz_model_info info;
     const char *policy = getenv("OMP_WAIT_POLICY");
+    double load = 0;
+    getloadavg(&load, 1);
     cpu_name(name, sizeof name);
     uname(&system);
     strftime(date, sizeof date, "%Y-%m-%d %H:%M UTC", gmtime_r(&now, &calendar));
     vqz_model_get_info(b->model, &info);
-    bench_say(b, "## Codec\n\n%s, %d processors, %s %s; %s; compiler %s%s; OMP_WAIT_POLICY %s.\n",
-              name, b->threads, system.sysname, system.machine, date,
+    bench_say(
+        b,
+        "## Codec\n\n%s, %d processors, %s %s; %s; compiler %s%s; OMP_WAIT_POLICY %s; load %.1f at "
+        "the start.\n",
+        name, b->threads, system.sysname, system.machine, date,
 #ifdef __clang__
-              "",
+        "",
 #else
-              "gcc ",
+        "gcc ",
 #endif
-              __VERSION__, policy == NULL ? "not set" : policy);
+        __VERSION__, policy == NULL ? "not set" : policy, load);
     bench_say(b,
               "Model %02x%02x%02x%02x: encoder %.1f, decoder %.1f kMAC/pixel.  Programs read and "
               "write files in %s, at the setting whose files are nearest to those of vqz -q %d in "
