@@ -90,19 +90,20 @@ $(BUILD)/flags: FORCE
 	@mkdir -p $(@D)
 	@echo '$(subst ','\'',$(FLAGS_NOW))' | cmp -s - $@ || echo '$(subst ','\'',$(FLAGS_NOW))' > $@
 
+# Flags of one file are private, or $(BUILD)/flags, which the file depends on, would be made with them.
 # Kernels for one instruction set are compiled for it and chosen at run time.  Reading a model is loops
 # over its weights that every start waits for.  The trainer is float code, where the compiler may
 # reassociate and may use what the machine has only through oneDNN.
-$(BUILD)/codec/kernels/x86/%_avx2.o: ALL_CFLAGS += -mavx2
-$(BUILD)/codec/kernels/x86/%_avxvnni.o: ALL_CFLAGS += -mavx2 -mavxvnni
-$(BUILD)/codec/kernels/x86/%_avx512.o: ALL_CFLAGS += -mavx512bw
-$(BUILD)/codec/kernels/x86/%_avx512vnni.o: ALL_CFLAGS += -mavx512bw -mavx512vnni
+$(BUILD)/codec/kernels/x86/%_avx2.o: private ALL_CFLAGS += -mavx2
+$(BUILD)/codec/kernels/x86/%_avxvnni.o: private ALL_CFLAGS += -mavx2 -mavxvnni
+$(BUILD)/codec/kernels/x86/%_avx512.o: private ALL_CFLAGS += -mavx512bw
+$(BUILD)/codec/kernels/x86/%_avx512vnni.o: private ALL_CFLAGS += -mavx512bw -mavx512vnni
 # gcc's first scheduling would load more at once than the registers of the NEON kernels have room for.
-$(BUILD)/codec/kernels/arm/%_neon.o: ALL_CFLAGS += $(if $(findstring clang,$(CC)),,-fno-schedule-insns)
-$(BUILD)/format/model_%.o: ALL_CFLAGS += -O3
-$(BUILD)/trainer/%.o: ALL_CFLAGS += -O3 -fno-math-errno -fno-trapping-math
-$(BUILD)/tests/bench/bench_train.o: ALL_CFLAGS += -O3 -fno-math-errno -fno-trapping-math
-$(BUILD)/codec/default_model.o: ALL_CFLAGS += -DVQZI_DEFAULT_MODEL='"$(DEFAULT_MODEL)"'
+$(BUILD)/codec/kernels/arm/%_neon.o: private ALL_CFLAGS += $(if $(findstring clang,$(CC)),,-fno-schedule-insns)
+$(BUILD)/format/model_%.o: private ALL_CFLAGS += -O3
+$(BUILD)/trainer/%.o: private ALL_CFLAGS += -O3 -fno-math-errno -fno-trapping-math
+$(BUILD)/tests/bench/bench_train.o: private ALL_CFLAGS += -O3 -fno-math-errno -fno-trapping-math
+$(BUILD)/codec/default_model.o: private ALL_CFLAGS += -DVQZI_DEFAULT_MODEL='"$(DEFAULT_MODEL)"'
 $(BUILD)/codec/default_model.o: $(DEFAULT_MODEL)
 
 $(BUILD)/%.o: %.c Makefile $(BUILD)/flags
@@ -178,7 +179,7 @@ pictures: $(BUILD)/samples/render/render
 	@for scene in stilllife lake pebbles; do \
 	    $(BUILD)/samples/render/render $$scene samples/pictures/$$scene.png || exit 1; done
 
-$(BUILD)/samples/render/%.o: ALL_CFLAGS += -O3 -fno-math-errno -fno-trapping-math
+$(BUILD)/samples/render/%.o: private ALL_CFLAGS += -O3 -fno-math-errno -fno-trapping-math
 $(BUILD)/samples/render/render: $(call objects,$(wildcard samples/render/*.c))
 	$(call say,LINK) $(CC) $(ALL_LDFLAGS) -o $@ $^ -lpng -lm
 
