@@ -260,8 +260,10 @@ PYTHON ?= /usr/bin/python3
 SECONDS ?= 4
 .PHONY: bench-train
 bench-train: $(BUILD)/tests/bench/bench_train
-	@$(PYTHON) tests/bench/pytorch_train.py --seconds $(SECONDS) >$(BUILD)/pytorch.csv || true
-	@$(BUILD)/tests/bench/bench_train -s $(SECONDS) -c $(BUILD)/bench-train.csv '$(FOLDER)' <$(BUILD)/pytorch.csv
+	@mkdir -p $(BUILD)/bench
+	@$(PYTHON) tests/bench/pytorch_train.py --seconds $(SECONDS) >$(BUILD)/bench/pytorch.csv || true
+	@$(BUILD)/tests/bench/bench_train -s $(SECONDS) -c $(BUILD)/bench/train.csv '$(FOLDER)' \
+	    <$(BUILD)/bench/pytorch.csv
 
 .PHONY: clean
 clean:

@@ -297,6 +297,7 @@ vqz_status file_append(file_output *o, const void *data, size_t size, vqz_diag *
     o->used += size;
     return VQZ_OK;
 }
+
 vqz_status file_commit(file_output *o, vqz_diag *diag) {
     int error = flush(o);
     if (o->target == NULL)

@@ -20,22 +20,6 @@ static uint64_t seed;
 
 /* ---- helpers ---- */
 
-/* A random model, through its file, as a user would load it. */
-static vqz_model *load_model(const random_model_options *options) {
-    vqzi_model raw;
-    void *bytes;
-    size_t size;
-    vqz_model *model = NULL;
-    vqz_diag diag = {""};
-    random_model(&raw, options);
-    assert_int_equal(vqzi_model_serialise(&raw, &bytes, &size, &diag), VQZ_OK);
-    vqzi_model_clear(&raw);
-    if (vqz_model_load(&model, bytes, size, NULL, &diag) != VQZ_OK)
-        fail_msg("%s", diag.message);
-    free(bytes);
-    return model;
-}
-
 /* work_tile 0: the tuning that users get; else that tile, and threads for the smallest loop. */
 static vqz_context *make_context(int threads, vqz_cpu cpu, uint32_t work_tile) {
     vqz_context_options options;
@@ -161,7 +145,7 @@ static void test_sizes_and_modes(void **state) {
     for (uint64_t m = 0; m < 24; m++) {
         random_model_options options;
         random_model_options_draw(&options, seed + m);
-        vqz_model *model = load_model(&options);
+        vqz_model *model = random_model_load(&options);
         vqz_context *context = make_context(1, VQZ_CPU_BEST, 32u << m % 3);
         for (size_t s = 0; s < sizeof sizes / sizeof *sizes; s++) {
             uint32_t most = options.channels == 1 ? 2 : 4;
@@ -183,7 +167,7 @@ static void test_tile_borders(void **state) {
         random_model_options_init(&options, seed + s);
         options.stride = 4u << s;
         options.hidden = 3;
-        vqz_model *model = load_model(&options);
+        vqz_model *model = random_model_load(&options);
         vqz_context *context = make_context(2, VQZ_CPU_BEST, 0);
         check_against_naive(&random, context, model, sizes[s][0], sizes[s][1], 3);
         vqz_context_free(context);
@@ -258,7 +242,7 @@ static void test_invariance(void **state) {
         random_model_options options;
         random_model_options_draw(&options, seed + 100 + m);
         options.max_codes = VQZI_MIN(options.max_codes, 300u); /* the scalar search is slow */
-        vqz_model *model = load_model(&options);
+        vqz_model *model = random_model_load(&options);
         vqz_image image = draw_image(&random, 1060 - 190 * (uint32_t)m, 50 + 40 * (uint32_t)m,
                                      options.channels);
         vqz_context *plain = make_context(1, VQZ_CPU_SCALAR, 1024);
@@ -293,7 +277,7 @@ static void test_mutations(void **state) {
     size_t accepted = 0;
     (void)state;
     random_model_options_init(&options, seed);
-    vqz_model *model = load_model(&options);
+    vqz_model *model = random_model_load(&options);
     vqz_context *context = make_context(1, VQZ_CPU_BEST, 0);
     vqz_image image = draw_image(&random, 70, 50, 4);
     vqz_encode_options encode_options;
@@ -349,7 +333,7 @@ static void test_trailing_bytes(void **state) {
     vqz_diag diag = {""};
     (void)state;
     random_model_options_init(&options, seed);
-    vqz_model *model = load_model(&options);
+    vqz_model *model = random_model_load(&options);
     vqz_context *context = make_context(1, VQZ_CPU_BEST, 0);
     vqz_image image = draw_image(&random, 20, 20, 3);
     encoded file = encode(context, model, &image, 50);

@@ -21,18 +21,9 @@ typedef struct fixture {
 
 static vqz_model *load_model(uint64_t seed, uint32_t channels) {
     random_model_options options;
-    vqzi_model raw;
-    vqz_model *model = NULL;
-    void *bytes;
-    size_t size;
     random_model_options_init(&options, seed);
     options.channels = channels;
-    random_model(&raw, &options);
-    assert_int_equal(vqzi_model_serialise(&raw, &bytes, &size, NULL), VQZ_OK);
-    vqzi_model_clear(&raw);
-    assert_int_equal(vqz_model_load(&model, bytes, size, NULL, NULL), VQZ_OK);
-    free(bytes);
-    return model;
+    return random_model_load(&options);
 }
 
 static int set_up(void **state) {

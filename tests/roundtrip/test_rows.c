@@ -17,19 +17,6 @@
 
 static uint64_t seed;
 
-static vqz_model *load_model(const random_model_options *options) {
-    vqzi_model raw;
-    void *bytes;
-    size_t size;
-    vqz_model *model = NULL;
-    random_model(&raw, options);
-    assert_int_equal(vqzi_model_serialise(&raw, &bytes, &size, NULL), VQZ_OK);
-    vqzi_model_clear(&raw);
-    assert_int_equal(vqz_model_load(&model, bytes, size, NULL, NULL), VQZ_OK);
-    free(bytes);
-    return model;
-}
-
 static vqz_context *make_context(uint32_t work_tile, uint64_t max_memory) {
     vqz_context_options options;
     vqz_context *context = NULL;
@@ -103,7 +90,7 @@ static void test_pieces(void **state) {
         random_model_options options;
         random_model_options_draw(&options, seed + 500 + m);
         options.max_codes = VQZI_MIN(options.max_codes, 64u);
-        vqz_model *model = load_model(&options);
+        vqz_model *model = random_model_load(&options);
         uint32_t channels = options.channels == 1 ? 1 + (uint32_t)m % 2 : 1 + (uint32_t)m % 4;
         uint32_t height = m % 8 == 7 ? 2100 : (uint32_t)test_random_range(&random, 1, 400);
         vqz_image image = make_image(&random, (uint32_t)test_random_range(&random, 1, 200), height,
@@ -152,7 +139,7 @@ static void test_misuse(void **state) {
     size_t size = 0;
     (void)state;
     random_model_options_init(&options, 3);
-    vqz_model *model = load_model(&options);
+    vqz_model *model = random_model_load(&options);
     vqz_context *context = make_context(512, 1u << 30);
     vqz_image image = make_image(&random, 40, 50, 3);
 
@@ -185,7 +172,7 @@ static void test_late_damage(void **state) {
     (void)state;
     random_model_options_init(&options, 5);
     options.dictionaries = false;
-    vqz_model *model = load_model(&options);
+    vqz_model *model = random_model_load(&options);
     vqz_context *context = make_context(256, 1u << 30);
     vqz_image image = make_image(&random, 64, 3000, 3);
     assert_int_equal(vqz_encode(context, model, &image, NULL, &file, &size, &diag), VQZ_OK);
@@ -245,7 +232,7 @@ static void test_memory_follows_width(void **state) {
     uint64_t limit = 1 << 14;
     (void)state;
     random_model_options_init(&options, 9);
-    vqz_model *model = load_model(&options);
+    vqz_model *model = random_model_load(&options);
     while (!fits(model, limit, 2100, &low, &low_size))
         limit += limit / 8;
     assert_true(fits(model, limit, 20000, &high, &high_size));

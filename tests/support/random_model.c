@@ -299,3 +299,23 @@ void random_model(vqzi_model *model, const random_model_options *options) {
     model->card = allocate(sizeof card, 1);
     memcpy(model->card, card, sizeof card);
 }
+
+vqz_model *random_model_load(const random_model_options *options) {
+    vqzi_model raw;
+    void *bytes;
+    size_t size;
+    vqz_model *model = NULL;
+    vqz_diag diag = {""};
+    random_model(&raw, options);
+    vqz_status status = vqzi_model_serialise(&raw, &bytes, &size, &diag);
+    vqzi_model_clear(&raw);
+    if (status == VQZ_OK) {
+        status = vqz_model_load(&model, bytes, size, NULL, &diag);
+        free(bytes);
+    }
+    if (status != VQZ_OK) {
+        fprintf(stderr, "a random model does not load: %s\n", diag.message);
+        exit(1);
+    }
+    return model;
+}

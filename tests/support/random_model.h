@@ -6,6 +6,7 @@
 #ifndef TESTS_RANDOM_MODEL_H
 #define TESTS_RANDOM_MODEL_H
 
+#include "codec/vqz.h"
 #include "format/model.h"
 
 /* splitmix64: small, and the same everywhere. */
@@ -38,5 +39,7 @@ void random_model_options_init(random_model_options *options, uint64_t seed);
 void random_model_options_draw(random_model_options *options, uint64_t seed);
 /* Builds the model; exits the test program with a message when memory is short. */
 void random_model(vqzi_model *model, const random_model_options *options);
+/* The same through its file, as a user would load it. */
+vqz_model *random_model_load(const random_model_options *options);
 
 #endif
