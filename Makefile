@@ -254,7 +254,7 @@ bench-speed: $(BUILD)/tests/bench/bench_network $(BUILD)/tests/kernels/test_kern
 	@$(BUILD)/tests/bench/bench_network
 	@$(BUILD)/tests/kernels/test_kernels --bench $(if $(CSV),--csv '$(CSV)')
 
-# Whole training steps beside PyTorch's (Debian: python3-torch) on pictures of FOLDER; SECONDS: of each
+# Whole training steps beside PyTorch's (Debian: python3-torch libopenblas0) on pictures of FOLDER; SECONDS: of each
 # measurement.  Where PyTorch is missing it says so and our half is measured.
 PYTHON ?= /usr/bin/python3
 SECONDS ?= 4
