@@ -44,7 +44,14 @@ enum {
     VQZI_MAX_LATENT_BITS = 13,     /* so that |e|^2 of 64 dimensions fits int32 */
     VQZI_MAX_DICTIONARY = 65536,   /* bytes of one */
     VQZI_HASH_SIZE = 32,
-    VQZI_NO_REGISTER = 255
+    VQZI_NO_REGISTER = 255,
+    VQZI_MAX_STAGES = 32,     /* of a prior */
+    VQZI_STAGE_OPS = 3,       /* convolutions of a stage's net */
+    VQZI_CONTEXT_BITS = 13,   /* of what a stage's net reads */
+    VQZI_CLASSES = 40,        /* spreads a scalar plane's distribution may have, a quarter octave apart */
+    VQZI_PHASES = 5,          /* distances of its mean from the nearest code, in eighths */
+    VQZI_SYMBOLS = 16,        /* of a table: both ends are escapes */
+    VQZI_PROBABILITY_BITS = 16
 };
 
 typedef enum vqzi_op_kind { VQZI_CONV = 1, VQZI_ACT = 2, VQZI_S2D = 3, VQZI_D2S = 4 } vqzi_op_kind;
@@ -96,6 +103,54 @@ typedef struct vqzi_dictionary {
 /* Frees the data and the digested forms, and zeroes it. */
 void vqzi_dictionary_clear(vqzi_dictionary *dictionary);
 
+/* The conditional prior: how likely each code is, given those before it.  It is what rANS codes with.
+ *
+ * With a prior the planes' channel lists, one after the other, are 0, 1, ... D-1: every channel belongs to
+ * one plane.  The planes are coded in stages of consecutive planes; within a tile stage after stage, in
+ * each stage the positions in raster order, at each position its planes in order.
+ *
+ * Stage i covers channels [begin, end).  Its net reads `end` channels of context at 1:1, zero outside the
+ * tile:
+ *   context[c] = clamp((latent[c] * gains[c] + (1 << (gain_shift - 1))) >> gain_shift) to CONTEXT_BITS
+ * (gain_shift 0: no rounding), where latent is what the codes decode to.  The net is three CONV ops in a
+ * row, kernels k, 1, 1 with k = 3 or 5 and stride 1.  In the first op the weights of the stage's own
+ * channels are zero at the centre tap and all taps after it in raster order: so every output depends on
+ * codes before it alone.
+ *
+ * The last register holds, plane after plane of the stage:
+ *   ordered planes (d = 1), two values: mean m, spread s.  With K codes, code k stands for v = k - K / 2:
+ *       mean8 = (m * floor(mean_gains[c] / step[c]) + 2^11) >> 12       mean of v, in eighths (int64)
+ *       class = clamp((s + 32) >> 6, 0, CLASSES - 1)
+ *       near  = (mean8 + 4) >> 3,  phase = mean8 - 8 near  in -4..3;    r = v - near
+ *       a negative phase mirrors: r = -r, phase = -phase
+ *     r is coded with the table frequencies[class][phase] and b = class_bits[class]:
+ *       symbol = clamp((r >> b) + 7, 0, 15); a symbol 1..14 is followed by the low b bits of r;
+ *       symbol 15 by the excess r - (8 << b), symbol 0 by the excess (-6 << b) - 1 - r, either as an
+ *       Exp-Golomb code of order b: n zeros and a one, then n + b bits: excess = ((1 << n) - 1) << b, plus these
+ *       bits.  n is at most 16; a v outside -K/2..K - 1 - K/2 is VQZ_ERROR_CORRUPT.
+ *   other planes, K logits in 1/256 of log2, turned into frequencies by vqzi_prior_logits.
+ */
+typedef struct vqzi_stage {
+    uint8_t planes; /* consecutive ones, after those of the stages before */
+    vqzi_net net;
+} vqzi_stage;
+
+typedef struct vqzi_prior {
+    uint32_t stage_count; /* 0: the model has no prior, and all else here is absent */
+    vqzi_stage *stages;
+    uint8_t gain_shift;   /* 0..15 */
+    uint16_t *gains;      /* (D) */
+    uint32_t *mean_gains; /* (D), below 2^31; 0 for channels of planes that are not ordered */
+    uint8_t class_bits[VQZI_CLASSES]; /* 0..8 */
+    uint16_t *frequencies; /* (CLASSES, PHASES, SYMBOLS): each at least 1, a table sums to 2^16 */
+} vqzi_prior;
+
+/* Frequencies of K <= 4096 codes from their logits, each at least 1, sum 2^16 (normative):
+     w_k = EXP2[(max - l_k) & 255] >> ((max - l_k) >> 8), 0 when that shift is 16 or more, where
+     EXP2[i] = floor(2^(15 - i / 256) + 1/2), a table;  f_k = 1 + floor(w_k * (2^16 - K) / sum w);  what is
+   missing to 2^16 goes to the first code with the largest logit. */
+void vqzi_prior_logits(const int16_t *logits, uint32_t codes, uint16_t *frequencies);
+
 /* Byte streams of a tile: one a plane with K <= 256; two (low bytes, then high bytes) above. */
 typedef struct vqzi_model {
     uint8_t channels;        /* picture channels: 1, 3 or 4 */
@@ -113,6 +168,7 @@ typedef struct vqzi_model {
     vqzi_plane *planes;
     uint32_t stream_count;   /* derived from the planes */
     vqzi_dictionary *dictionaries; /* (L, stream_count), or NULL: none */
+    vqzi_prior prior;
     uint8_t hash[VQZI_HASH_SIZE];  /* SHA-256 of the canonical body, set by parse and serialise */
     char *card;              /* JSON text, NUL-terminated, not part of the hash */
 } vqzi_model;

@@ -1,0 +1,42 @@
+/*
+ * prior.h - a tile's codes through the conditional prior of a model (format/model.h): encoded with a
+ * search for the codes that cost least, or decoded.
+ *
+ * Stage after stage.  What a row needs of the stages before it and of its own rows above is a
+ * convolution, computed for the whole row at once; only the taps to the left wait for each
+ * other.
+ */
+#ifndef VQZI_PRIOR_H
+#define VQZI_PRIOR_H
+
+#include "codec/net.h"
+#include "format/rans.h"
+
+/* The stages of a model with their weights packed; immutable, shared between threads. */
+typedef struct vqzi_prepared_prior vqzi_prepared_prior;
+VQZ_MUST_CHECK vqz_status vqzi_prior_prepare(vqzi_prepared_prior **prepared,
+                                             const vqzi_model *model);
+void vqzi_prior_unprepare(vqzi_prepared_prior *prepared);
+
+/* Work memory for tiles of at most rows x columns positions at one quality; one per thread. */
+typedef struct vqzi_prior_coder vqzi_prior_coder;
+uint64_t vqzi_prior_memory(const vqzi_model *model, uint32_t rows, uint32_t columns, bool encode);
+VQZ_MUST_CHECK vqz_status vqzi_prior_create(vqzi_prior_coder **coder,
+                                            const vqzi_prepared_prior *prepared, vqzi_level level,
+                                            const vqzi_kernels *kernels, uint32_t rows,
+                                            uint32_t columns, bool encode);
+void vqzi_prior_free(vqzi_prior_coder *coder);
+
+/* Chooses the codes of a tile's latents, (rows, columns, D) with `pitch` elements from row to row, and
+   appends the stream of stage i to streams[i] (scans = stages), or of all stages to streams[0]
+   (scans = 1).  effort: see vqz_encode_options. */
+VQZ_MUST_CHECK vqz_status vqzi_prior_encode(vqzi_prior_coder *coder, const int16_t *latents,
+                                            size_t pitch, uint32_t rows, uint32_t columns,
+                                            int effort, uint32_t scans, vqzi_buffer *streams);
+/* Decodes a tile to latents (rows, columns, D).  sizes[i] bytes at data[i].  CORRUPT when a stream does
+   not hold exactly these codes. */
+VQZ_MUST_CHECK vqz_status vqzi_prior_decode(vqzi_prior_coder *coder, const uint8_t *const *data,
+                                            const size_t *sizes, uint32_t scans, uint32_t rows,
+                                            uint32_t columns, int16_t *latents, size_t pitch);
+
+#endif
