@@ -6,7 +6,7 @@
  * the integer network needs no shift but the one after each accumulation.  Every output channel of a
  * convolution then gets the largest weight scale for which the overflow proof of format/model.h holds.
  */
-#include "trainer/trainer.h"
+#include "trainer/export_internal.h"
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -15,17 +15,9 @@
 enum {
     HIDDEN_BITS = 14,        /* of activations: more would take precision from the weights */
     INPUT_FRACTION = 7,      /* network input is (pixel - 128) / 128 */
-    CALIBRATION_BATCHES = 4,
-    MAX_REGISTERS = NETWORK_MAX_LAYERS + 1
+    CALIBRATION_BATCHES = 4
 };
 static const float MARGIN = 1.5f; /* over the largest value seen in calibration */
-
-typedef struct ranges {
-    float max_abs[MAX_REGISTERS];
-    int group[MAX_REGISTERS];    /* smallest register that shares its fractional bits */
-    int bits[MAX_REGISTERS];
-    int fraction[MAX_REGISTERS];
-} ranges;
 
 static int width_of(const network_spec *spec, int reg) {
     return reg == 0 ? spec->input_channels : spec->layers[reg - 1].cout;
@@ -38,7 +30,7 @@ static void join(ranges *r, int count, int a, int b) {
             r->group[i] = to;
 }
 
-static void find_groups(const network_spec *spec, ranges *r) {
+void export_find_groups(const network_spec *spec, ranges *r) {
     int count = spec->layer_count + 1;
     for (int i = 0; i < count; i++)
         r->group[i] = i;
@@ -61,8 +53,8 @@ static vqz_status collect_ranges(const network *net, const network_spec *spec, r
     return VQZ_OK;
 }
 
-/* Ranges of both networks over training crops at every level. */
-static vqz_status calibrate(trainer *t, ranges *analysis, ranges *synthesis) {
+/* Ranges of the networks over training crops at every level; stages (stage_count). */
+static vqz_status calibrate(trainer *t, ranges *analysis, ranges *synthesis, ranges *stages) {
     crop_options crops = {.size = t->crop, .min_scale = t->settings.min_scale, .flip = false};
     random_state random;
     random_seed(&random, 0x63616c6962u);
@@ -73,12 +65,13 @@ static vqz_status calibrate(trainer *t, ranges *analysis, ranges *synthesis) {
         VQZ_TRY(run_hard(t));
         VQZ_TRY(collect_ranges(t->analysis, &t->spec.analysis, analysis));
         VQZ_TRY(collect_ranges(t->synthesis, &t->spec.synthesis, synthesis));
+        for (int i = 0; i < t->spec.stage_count; i++)
+            VQZ_TRY(collect_ranges(prior_net(t->prior, i), &t->spec.stages[i].net, &stages[i]));
     }
     return VQZ_OK;
 }
 
-/* last_bits: of the output register's group; 0: hidden width. */
-static void choose_fractions(const network_spec *spec, ranges *r, int input_bits,
+void export_choose_fractions(const network_spec *spec, ranges *r, int input_bits,
                              int input_fraction, int last_bits) {
     int count = spec->layer_count + 1;
     for (int i = 0; i < count; i++)
@@ -130,7 +123,7 @@ static bool export_channel(const layer *l, int channel, const float *parameters,
     return false;
 }
 
-static vqz_status export_net(const network_spec *spec, const float *parameters, const ranges *r,
+vqz_status export_net(const network_spec *spec, const float *parameters, const ranges *r,
                              vqzi_net *net, vqz_diag *diag) {
     net->input_bits = (uint8_t)r->bits[0];
     net->input_channels = (uint16_t)spec->input_channels;
@@ -217,7 +210,7 @@ static vqz_status export_planes(const trainer *t, vqzi_model *model, int latent_
         plane->codes = (uint16_t)s->codes;
         plane->dims = (uint8_t)s->dims;
         plane->books = (uint8_t)L;
-        plane->ordered = s->ordered;
+        plane->ordered = s->scalar;
         plane->channels = calloc((size_t)s->dims, 1);
         plane->codebook = calloc(entries, sizeof *plane->codebook);
         plane->rates = calloc(codes, 1);
@@ -238,9 +231,10 @@ static vqz_status export_planes(const trainer *t, vqzi_model *model, int latent_
 }
 
 static vqz_status write_fractions(vqzi_model *model, const model_spec *spec, const ranges *analysis,
-                                  const ranges *synthesis, int entry_fraction) {
+                                  const ranges *synthesis, const ranges *stages,
+                                  int entry_fraction) {
     /* Fine-tuning needs them to turn integers into floats again; finish_model adds the rest. */
-    char text[1024];
+    char text[4096];
     int length = snprintf(text, sizeof text, "\"preset\":\"%s\",\"analysis_fraction_bits\":[",
                           spec->name);
     for (int i = 0; i <= spec->analysis.layer_count; i++)
@@ -251,6 +245,11 @@ static vqz_status write_fractions(vqzi_model *model, const model_spec *spec, con
     for (int i = 0; i <= spec->synthesis.layer_count; i++)
         length += snprintf(text + length, sizeof text - (size_t)length, "%s%d", i ? "," : "",
                            synthesis->fraction[i]);
+    length += snprintf(text + length, sizeof text - (size_t)length, "],\"prior_fraction_bits\":[");
+    for (int i = 0; i < spec->stage_count; i++)
+        for (int reg = 0; reg <= VQZI_STAGE_OPS; reg++)
+            length += snprintf(text + length, sizeof text - (size_t)length, "%s%d",
+                               i + reg ? "," : "", stages[i].fraction[reg]);
     snprintf(text + length, sizeof text - (size_t)length, "],\"entry_fraction_bits\":[%d]",
              entry_fraction);
     model->card = strdup(text);
@@ -259,13 +258,14 @@ static vqz_status write_fractions(vqzi_model *model, const model_spec *spec, con
 
 vqz_status export_model(trainer *t, vqzi_model *model, vqz_diag *diag) {
     const model_spec *spec = &t->spec;
-    ranges analysis = {0}, synthesis = {0};
-    VQZ_TRY(calibrate(t, &analysis, &synthesis));
-    find_groups(&spec->analysis, &analysis);
-    find_groups(&spec->synthesis, &synthesis);
-    choose_fractions(&spec->analysis, &analysis, 8, INPUT_FRACTION, VQZI_MAX_LATENT_BITS);
+    ranges analysis = {0}, synthesis = {0}, stages[VQZI_MAX_STAGES];
+    memset(stages, 0, sizeof stages);
+    VQZ_TRY(calibrate(t, &analysis, &synthesis, stages));
+    export_find_groups(&spec->analysis, &analysis);
+    export_find_groups(&spec->synthesis, &synthesis);
+    export_choose_fractions(&spec->analysis, &analysis, 8, INPUT_FRACTION, VQZI_MAX_LATENT_BITS);
     int latent_fraction = analysis.fraction[spec->analysis.layer_count];
-    choose_fractions(&spec->synthesis, &synthesis, VQZI_MAX_LATENT_BITS, latent_fraction, 0);
+    export_choose_fractions(&spec->synthesis, &synthesis, VQZI_MAX_LATENT_BITS, latent_fraction, 0);
     int pixel_shift = synthesis.fraction[spec->synthesis.layer_count] - INPUT_FRACTION;
     if (pixel_shift < 0 || pixel_shift > 8)
         return vqzi_fail(diag, VQZ_ERROR_MODEL_INVALID,
@@ -284,6 +284,7 @@ vqz_status export_model(trainer *t, vqzi_model *model, vqz_diag *diag) {
                        &model->synthesis, diag));
     int entry_fraction = 0;
     VQZ_TRY(export_planes(t, model, latent_fraction, &entry_fraction, diag));
-    VQZ_TRY(write_fractions(model, spec, &analysis, &synthesis, entry_fraction));
+    VQZ_TRY(export_prior(t, model, stages, latent_fraction, model->step_shift - entry_fraction, diag));
+    VQZ_TRY(write_fractions(model, spec, &analysis, &synthesis, stages, entry_fraction));
     return vqzi_model_check(model, NULL, diag);
 }

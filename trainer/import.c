@@ -4,7 +4,7 @@
  * The inverse of export.c: weight = integer / 2^scale, where the scale of a channel follows from its
  * shift and the fractional bits of its registers, which the card records.
  */
-#include "trainer/trainer.h"
+#include "trainer/export_internal.h"
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -67,29 +67,18 @@ static bool import_net(const network_spec *spec, const vqzi_net *net, const int 
     return true;
 }
 
-/* The scale of a channel's logistic model is not in the file; its codes and their frequencies tell the
-   variance, of which a logistic variable has 1.81^2 times the squared scale. */
-static float log_scale_of(const float *book, const float *bits, int codes, int dims, int c) {
-    double power = 0, total = 0;
-    for (int k = 0; k < codes; k++) {
-        double p = exp2(-bits[k]), value = book[k * dims + c];
-        power += p * value * value;
-        total += p;
-    }
-    return logf(fmaxf((float)(sqrt(power / total) / 1.81), 0.2f));
+static void import_steps(trainer *t, const vqzi_model *model, int latent_fraction, int entry_bits) {
+    int step_bits = model->step_shift - entry_bits;
+    float *log_steps = t->parameters + t->quantiser_offset;
+    for (int i = 0; i < t->spec.levels * t->spec.latent_channels; i++)
+        log_steps[i] = logf(ldexpf(model->steps[i], -latent_fraction - step_bits));
 }
 
-/* Codebooks, steps, code lengths, scales. */
-static bool import_planes(trainer *t, const vqzi_model *model, int latent_fraction,
-                          int entry_bits) {
+/* Codebooks and code lengths. */
+static bool import_planes(trainer *t, const vqzi_model *model, int entry_bits) {
     const model_spec *spec = &t->spec;
-    int D = spec->latent_channels;
     if (model->plane_count != (uint32_t)spec->plane_count)
         return false;
-    int step_bits = model->step_shift - entry_bits;
-    float *log_steps = t->parameters + t->quantiser_offset, *log_scales = log_steps + spec->levels * D;
-    for (int i = 0; i < spec->levels * D; i++)
-        log_steps[i] = logf(ldexpf(model->steps[i], -latent_fraction - step_bits));
     for (int p = 0; p < spec->plane_count; p++) {
         const plane_spec *s = &spec->planes[p];
         const vqzi_plane *plane = &model->planes[p];
@@ -98,6 +87,10 @@ static bool import_planes(trainer *t, const vqzi_model *model, int latent_fracti
         for (int c = 0; c < s->dims; c++)
             if (plane->channels[c] != s->channels[c])
                 return false;
+    }
+    for (int p = 0; p < spec->plane_count; p++) {
+        const plane_spec *s = &spec->planes[p];
+        const vqzi_plane *plane = &model->planes[p];
         for (int level = 0; level < spec->levels; level++) {
             float *book = quantiser_book_mutable(t->quantiser, p, level), bits[VQZI_MAX_CODES];
             size_t first = (size_t)level * (size_t)(s->codes * s->dims);
@@ -106,18 +99,49 @@ static bool import_planes(trainer *t, const vqzi_model *model, int latent_fracti
             for (int k = 0; k < s->codes; k++)
                 bits[k] = plane->rates[level * s->codes + k] / 8.0f;
             quantiser_set_bits(t->quantiser, p, level, bits);
-            for (int c = 0; c < s->dims; c++)
-                log_scales[level * D + s->channels[c]] =
-                    log_scale_of(book, bits, s->codes, s->dims, c);
         }
     }
     return true;
 }
 
-vqz_status import_model(trainer *t, const void *data, size_t size, vqz_diag *diag) {
+/* The inverse of export_prior; false when the model's prior is of another shape. */
+static bool import_prior(trainer *t, const vqzi_model *model, const int *fractions,
+                         int latent_fraction) {
+    const model_spec *spec = &t->spec;
+    const vqzi_prior *from = &model->prior;
+    if (from->stage_count != (uint32_t)spec->stage_count)
+        return false;
+    float *parameters = t->parameters + t->prior_offset;
+    for (int i = 0; i < spec->stage_count; i++) {
+        const network_spec *net = &spec->stages[i].net;
+        const layer *last = &net->layers[net->layer_count - 1];
+        float *own = parameters + prior_net_offset(t->prior, i);
+        if (from->stages[i].planes != spec->stages[i].planes ||
+            !import_net(net, &from->stages[i].net, fractions + i * (VQZI_STAGE_OPS + 1), own))
+            return false;
+        for (int o = 0; o < last->cout; o++) {
+            float factor, offset;
+            prior_output_scale(spec, i, o, &factor, &offset);
+            for (int k = 0; k < last->cin; k++)
+                own[last->weights + (size_t)(o * last->cin + k)] /= factor;
+            for (int set = 0; set < last->bias_sets; set++) {
+                float *bias = &own[last->biases + (size_t)(set * last->cout + o)];
+                *bias = (*bias - offset) / factor;
+            }
+        }
+    }
+    for (int c = 0; c < spec->latent_channels; c++)
+        parameters[c] = -logf(ldexpf(from->gains[c],
+                                     latent_fraction - CONTEXT_FRACTION - from->gain_shift));
+    return true;
+}
+
+vqz_status import_model(trainer *t, const void *data, size_t size, bool *prior_known,
+                        vqz_diag *diag) {
     const model_spec *spec = &t->spec;
     vqzi_model model = {0};
     int analysis[NETWORK_MAX_LAYERS + 1], synthesis[NETWORK_MAX_LAYERS + 1], entry_bits;
+    int stages[VQZI_MAX_STAGES * (VQZI_STAGE_OPS + 1)];
     vqz_diag inner = {""};
     vqz_status status = vqzi_model_parse(&model, data, size, NULL, &inner);
     if (status != VQZ_OK)
@@ -133,8 +157,16 @@ vqz_status import_model(trainer *t, const void *data, size_t size, vqz_diag *dia
                 model.latent_channels == spec->latent_channels &&
                 import_net(&spec->analysis, &model.analysis, analysis, t->parameters) &&
                 import_net(&spec->synthesis, &model.synthesis, synthesis,
-                           t->parameters + t->synthesis_offset) &&
-                import_planes(t, &model, synthesis[0], entry_bits);
+                           t->parameters + t->synthesis_offset);
+    if (fits) {
+        import_steps(t, &model, synthesis[0], entry_bits);
+        *prior_known = read_integers(model.card, "\"prior_fraction_bits\"", stages,
+                                     spec->stage_count * (VQZI_STAGE_OPS + 1)) &&
+                       import_planes(t, &model, entry_bits) &&
+                       import_prior(t, &model, stages, synthesis[0]);
+        if (*prior_known)
+            t->run.hard = 1; /* its codebooks are there */
+    }
     vqzi_model_clear(&model);
     if (!fits)
         return vqzi_fail(diag, VQZ_ERROR_MODEL_MISMATCH,
@@ -142,6 +174,5 @@ vqz_status import_model(trainer *t, const void *data, size_t size, vqz_diag *dia
                          "the preset and channels that it was trained with",
                          t->options.init ? t->options.init : "the model to start from",
                          spec->channels, spec->name);
-    t->run.hard = 1; /* its codebooks are there */
     return VQZ_OK;
 }

@@ -39,6 +39,8 @@ vqz_status run_hard(trainer *t) {
     VQZ_TRY(network_forward(t->analysis, t->parameters, t->input, t->levels, t->latent));
     VQZ_TRY(quantiser_assign(t->quantiser, t->latent, t->positions, t->per_sample, t->levels,
                              t->settings.lambdas, t->indices, t->quantised));
+    VQZ_TRY(prior_assign(t->prior, t->latent, t->levels, t->settings.lambdas, t->indices,
+                         t->quantised, t->bits));
     return network_forward(t->synthesis, t->parameters + t->synthesis_offset, t->quantised,
                            t->levels, t->output);
 }
@@ -82,8 +84,6 @@ void measure_usage(const model_spec *spec, const uint64_t *counts, int level, do
         double u, v;
         usage_of(counts + (size_t)level * (size_t)codes, codes, &u, &v);
         counts += (size_t)spec->levels * (size_t)codes;
-        if (spec->planes[p].uniform)
-            continue;
         *usage += u;
         *perplexity += v;
         planes++;
@@ -109,7 +109,7 @@ vqz_status measure_holdout(trainer *t, level_measure *measures) {
     vqz_status status = VQZ_OK;
     size_t crop_bytes = t->values / (size_t)t->batch;
     for (int level = 0; level < t->spec.levels && status == VQZ_OK; level++) {
-        double error = 0, bits[VQZI_MAX_LEVELS] = {0};
+        double error = 0, bits = 0;
         memset(counts, 0, t->epoch_count_size * sizeof *counts);
         for (int i = 0; i < t->batch; i++)
             t->levels[i] = level;
@@ -120,12 +120,12 @@ vqz_status measure_holdout(trainer *t, level_measure *measures) {
             status = run_hard(t);
             error += squared_error(t, (size_t)samples);
             count_codes(t, (size_t)samples * t->per_sample, counts);
-            quantiser_code_bits(t->quantiser, t->indices, t->positions,
-                                (size_t)samples * t->per_sample, t->per_sample, t->levels, bits);
+            for (int i = 0; i < samples; i++)
+                bits += t->bits[i];
         }
         double pixels = (double)MEASURE_CROPS * t->crop * t->crop;
         measures[level].psnr = 10 * log10(255.0 * 255.0 * pixels * t->spec.channels / error);
-        measures[level].bpp = bits[level] / pixels;
+        measures[level].bpp = bits / pixels;
         measure_usage(&t->spec, counts, level, &measures[level].usage,
                       &measures[level].perplexity);
     }

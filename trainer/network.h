@@ -34,6 +34,9 @@ typedef struct layer {
     int bias_sets;      /* CONV: 1 or the number of levels */
     bool transposed;    /* CONV, kernel 3, followed by D2S 2: a transposed 4x4 stride-2 convolution
                            written as 3x3 to 4x the channels; the weights it lacks stay zero */
+    bool causal;        /* CONV, stride 1: of input channels `full` and above only taps before the centre,
+                           in raster order, are read; the other weights stay zero */
+    int full;
     size_t weights, biases; /* offsets into the parameter array */
 } layer;
 
@@ -51,6 +54,8 @@ int network_conv(network_spec *spec, int src, int cout, int kernel, int stride,
                  layer_activation activation, int slope, int add, int bias_sets);
 int network_transposed_conv(network_spec *spec, int src, int cout, layer_activation activation,
                             int slope); /* 4x4 stride 2: conv 3x3 to 4 cout, then D2S 2 */
+/* Makes the last layer, a convolution, causal in its input channels from `full` on. */
+void network_make_causal(network_spec *spec, int full);
 int network_act(network_spec *spec, int src, layer_activation activation, int slope);
 int network_s2d(network_spec *spec, int src, int block);
 int network_d2s(network_spec *spec, int src, int block);
@@ -59,7 +64,7 @@ int network_d2s(network_spec *spec, int src, int block);
 struct random_state;
 void network_init_parameters(const network_spec *spec, float gain, struct random_state *random,
                              float *parameters);
-/* Zeroes the entries of `parameters` (values or gradients) that transposed layers do not have. */
+/* Zeroes the entries of `parameters` (values or gradients) that transposed and causal layers lack. */
 void network_mask(const network_spec *spec, float *parameters);
 /* Multiply-accumulates of one forward pass per sample of height x width (dense, as computed). */
 double network_macs(const network_spec *spec, int height, int width);

@@ -51,6 +51,13 @@ int network_transposed_conv(network_spec *spec, int src, int cout, layer_activat
     return network_d2s(spec, reg, 2);
 }
 
+void network_make_causal(network_spec *spec, int full) {
+    layer *l = &spec->layers[spec->layer_count - 1];
+    assert(l->kind == LAYER_CONV && l->stride == 1 && full >= 0 && full <= l->cin);
+    l->causal = true;
+    l->full = full;
+}
+
 int network_act(network_spec *spec, int src, layer_activation activation, int slope) {
     return append(spec, (layer){.kind = LAYER_ACT, .src = src, .add = -1, .activation = activation,
                                 .slope = slope, .cout = register_channels(spec, src)});
@@ -76,9 +83,19 @@ static bool transposed_has(const layer *l, int oc, int ky, int kx) {
     return ky != 2 * (1 - dy) && kx != 2 * (1 - dx);
 }
 
+static void mask_causal(const layer *l, float *weights) {
+    int taps = l->kernel * l->kernel, centre = taps / 2;
+    for (int oc = 0; oc < l->cout; oc++)
+        for (int tap = 0; tap < taps; tap++, weights += l->cin)
+            if (tap >= centre)
+                memset(weights + l->full, 0, (size_t)(l->cin - l->full) * sizeof *weights);
+}
+
 void network_mask(const network_spec *spec, float *parameters) {
     for (int i = 0; i < spec->layer_count; i++) {
         const layer *l = &spec->layers[i];
+        if (l->kind == LAYER_CONV && l->causal)
+            mask_causal(l, parameters + l->weights);
         if (l->kind != LAYER_CONV || !l->transposed)
             continue;
         float *w = parameters + l->weights;

@@ -93,8 +93,7 @@ static void block_statistics(const uint8_t *pixels, int size, int channels, int 
 }
 
 vqz_status pca_initialise(const model_spec *spec, const corpus *c, const crop_options *crops,
-                          random_state *random, int threads, float *analysis, float *synthesis,
-                          float *deviations) {
+                          random_state *random, int threads, float *analysis, float *synthesis) {
     int stride = spec->stride, channels = spec->channels, n = stride * stride * channels;
     size_t pixel_count = (size_t)CROPS * crops->size * crops->size * channels;
     uint8_t *pixels = malloc(pixel_count);
@@ -125,7 +124,6 @@ vqz_status pca_initialise(const model_spec *spec, const corpus *c, const crop_op
             synthesis[from->biases + row] = (float)mean[i];
         }
         analysis[to->biases + d] = (float)-offset;
-        deviations[d] = (float)sqrt(values[d] > 1e-8 ? values[d] : 1e-8);
     }
 done:
     free(pixels);

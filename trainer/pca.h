@@ -13,11 +13,9 @@
 void pca_eigen(double *matrix, int n, double *values, double *vectors);
 
 /* Estimates the PCA of stride x stride blocks from random crops, writes it into the linear layers of
-   the spec (weights and biases of the flat parameter arrays), and the standard deviations of the
-   latent channels into deviations (latent_channels). */
+   the spec (weights and biases of the flat parameter arrays). */
 VQZ_MUST_CHECK vqz_status pca_initialise(const model_spec *spec, const corpus *c,
                                          const crop_options *crops, random_state *random,
-                                         int threads, float *analysis, float *synthesis,
-                                         float *deviations);
+                                         int threads, float *analysis, float *synthesis);
 
 #endif

@@ -3,6 +3,37 @@
 #include <math.h>
 #include <string.h>
 
+/* A stage's net: the window over what is known, then two layers at the position itself. */
+static void add_stage(model_spec *spec, int planes, int hidden) {
+    stage_spec *stage = &spec->stages[spec->stage_count];
+    const stage_spec *before = stage - 1;
+    int outputs = 0;
+    stage->first_plane = spec->stage_count ? before->first_plane + before->planes : 0;
+    stage->begin = stage->end = spec->stage_count ? before->end : 0;
+    stage->planes = planes;
+    for (int p = stage->first_plane; p < stage->first_plane + planes; p++) {
+        stage->end += spec->planes[p].dims;
+        outputs += spec->planes[p].scalar ? 2 : spec->planes[p].codes;
+    }
+    network_spec *net = &stage->net;
+    network_spec_init(net, stage->end);
+    int kernel = stage->end <= 8 ? 5 : 3;
+    int reg = network_conv(net, 0, hidden, kernel, 1, ACT_LEAKY, 3, -1, spec->levels);
+    network_make_causal(net, stage->begin);
+    reg = network_conv(net, reg, hidden, 1, 1, ACT_LEAKY, 3, -1, 1);
+    network_conv(net, reg, outputs, 1, 1, ACT_NONE, 0, -1, spec->levels);
+    spec->stage_count++;
+}
+
+/* 1, 1, 2, 4, 8, ... planes: the channels of most energy see the most of each other. */
+static void build_stages(model_spec *spec, int hidden) {
+    int done = 0;
+    for (int planes = 1; done < spec->plane_count; done += planes) {
+        planes = VQZI_MIN(done > 1 ? done : 1, spec->plane_count - done);
+        add_stage(spec, planes, hidden);
+    }
+}
+
 /* Pre-activation residual stack of the Sonnet example: [ReLU, 3x3 to 32, ReLU, 1x1, add] twice, then
    ReLU (fused into the last block: the sum is read by nothing else). */
 static int classic_residuals(network_spec *net, int reg, int hidden) {
@@ -39,6 +70,7 @@ static void build_classic(model_spec *spec, train_settings *settings, int codes,
     *plane = (plane_spec){.dims = spec->latent_channels, .codes = codes ? codes : 512};
     for (int c = 0; c < plane->dims; c++)
         plane->channels[c] = c;
+    build_stages(spec, 96);
 
     *settings = (train_settings){.batch = 32,
                                  .crop = 64,
@@ -56,7 +88,7 @@ static int photo_residual(network_spec *net, int reg, int width, layer_activatio
     return network_conv(net, inner, width, 3, 1, activation, 3, reg, 1);
 }
 
-static void build_photo(model_spec *spec, train_settings *settings, int codes, int dims) {
+static void build_photo(model_spec *spec, train_settings *settings, int dims) {
     spec->stride = 8;
     spec->latent_channels = dims ? dims : 64;
     spec->levels = 7;
@@ -88,21 +120,18 @@ static void build_photo(model_spec *spec, train_settings *settings, int codes, i
     reg = network_conv(net, reg, block, 3, 1, ACT_NONE, 0, linear, 1);
     network_d2s(net, reg, 4);
 
-    /* Channels are in order of falling variance.  The first is close to the mean of the block, which
-       neighbours predict well; few dimensions a plane where there is much energy, many where little. */
-    int remaining = spec->latent_channels, channel = 0;
-    while (remaining > 0 && spec->plane_count < VQZI_MAX_PLANES) {
-        int want = channel < 4 ? 1 : channel < 12 ? 2 : channel < 28 ? 4 : channel < 44 ? 8 : 10;
-        plane_spec *plane = &spec->planes[spec->plane_count++];
-        *plane = (plane_spec){.dims = VQZI_MIN(want, remaining), .codes = codes ? codes : 256};
-        plane->ordered = plane->dims == 1;
-        plane->uniform = channel == 0;
-        if (plane->uniform)
-            plane->codes = 256;
-        for (int c = 0; c < plane->dims; c++)
-            plane->channels[c] = channel++;
-        remaining -= plane->dims;
-    }
+    /* Channels are in order of falling variance: few codes where there is little to tell. */
+    spec->plane_count = VQZI_MIN(spec->latent_channels, VQZI_MAX_PLANES);
+    for (int c = 0; c < spec->plane_count; c++)
+        spec->planes[c] = (plane_spec){.dims = 1,
+                                       .codes = c == 0   ? 1024
+                                                : c < 4  ? 512
+                                                : c < 12 ? 256
+                                                : c < 32 ? 128
+                                                         : 64,
+                                       .scalar = true,
+                                       .channels = {c}};
+    build_stages(spec, 64);
 
     *settings = (train_settings){.batch = 16,
                                  .crop = 128,
@@ -138,11 +167,11 @@ vqz_status preset_build(const char *name, int channels, int codes, int latent_ch
         build_classic(spec, settings, codes, latent_channels);
     } else if (strcmp(name, "photo") == 0) {
         int blocks = 64 * channels;
-        if (latent_channels < 0 || latent_channels > VQZI_MIN(blocks, VQZI_MAX_LATENT_CHANNELS))
+        if (latent_channels < 0 || latent_channels > VQZI_MIN(blocks, VQZI_MAX_PLANES))
             return vqzi_fail(diag, VQZ_ERROR_ARGUMENT, "%d latent channels: photo has 1 to %d",
-                             latent_channels, VQZI_MIN(blocks, VQZI_MAX_LATENT_CHANNELS));
+                             latent_channels, VQZI_MIN(blocks, VQZI_MAX_PLANES));
         spec->name = "photo";
-        build_photo(spec, settings, codes, latent_channels);
+        build_photo(spec, settings, latent_channels);
     } else {
         return vqzi_fail(diag, VQZ_ERROR_ARGUMENT,
                          "there is no preset \"%s\"; the presets are classic and photo", name);

@@ -15,10 +15,17 @@
 
 typedef struct plane_spec {
     int dims, codes;
-    bool ordered;  /* dims = 1: codes are kept sorted by value, prediction pays */
-    bool uniform;  /* dims = 1: the codebook is the integers around 0, in steps; never trained */
+    bool scalar;   /* dims = 1: code k stands for v = k - codes / 2 steps, about which its entry stays;
+                      coded by a mean and a spread */
     int channels[VQZI_MAX_PLANE_DIMS];
 } plane_spec;
+
+/* Consecutive planes that the prior predicts together (format/model.h), from the channels before `end`. */
+typedef struct stage_spec {
+    int first_plane, planes;
+    int begin, end; /* channels of its planes */
+    network_spec net;
+} stage_spec;
 
 typedef struct model_spec {
     const char *name;
@@ -27,6 +34,8 @@ typedef struct model_spec {
     int latent_channels, levels, plane_count;
     network_spec analysis, synthesis;
     plane_spec planes[VQZI_MAX_PLANES];
+    int stage_count;
+    stage_spec stages[VQZI_MAX_STAGES];
     /* Layers that hold the linear path, to be initialised by PCA; -1 when there is none. */
     int analysis_linear, synthesis_linear;
 } model_spec;

@@ -10,6 +10,8 @@
 
 static const float EMA_DECAY = 0.99f;
 static const float LAPLACE = 1e-5f; /* of van den Oord et al.; counts are per batch */
+/* Counts of a book average 1; so much of a code's value goes into the mean of what it stands for. */
+static const float SCALAR_WEIGHT = 0.05f;
 static const float MAX_BITS = 16.0f;
 
 vqz_status quantiser_create(quantiser **out, const model_spec *spec, backend *b,
@@ -21,7 +23,7 @@ vqz_status quantiser_create(quantiser **out, const model_spec *spec, backend *b,
     q->backend = b;
     q->max_positions = max_positions;
     size_t L = (size_t)spec->levels, D = (size_t)spec->latent_channels;
-    size_t parameters = 2 * L * D, state = L;
+    size_t parameters = L * D, state = L;
     for (int p = 0; p < spec->plane_count; p++) {
         size_t K = (size_t)spec->planes[p].codes, d = (size_t)spec->planes[p].dims;
         q->book_offset[p] = parameters;
@@ -49,13 +51,12 @@ vqz_status quantiser_create(quantiser **out, const model_spec *spec, backend *b,
         }
     q->state = calloc(state, sizeof *q->state);
     q->residuals = malloc(max_positions * (size_t)q->residual_width * sizeof *q->residuals);
-    q->noisy = malloc(max_positions * D * sizeof *q->noisy);
+    q->dense = malloc(DISTANCE_ROWS * (size_t)VQZI_MAX_PLANE_DIMS * sizeof *q->dense);
     q->tables = malloc(L * (size_t)q->residual_width * (size_t)q->max_codes * sizeof *q->tables);
     q->penalties =
         malloc(L * (size_t)spec->plane_count * (size_t)q->max_codes * sizeof *q->penalties);
     q->distances = malloc((size_t)DISTANCE_ROWS * (size_t)q->max_codes * sizeof *q->distances);
-    q->chunk_sums = malloc(max_positions * sizeof *q->chunk_sums);
-    if (!q->chunk_sums || !q->state || !q->residuals || !q->noisy || !q->tables || !q->penalties || !q->distances) {
+    if (!q->state || !q->residuals || !q->dense || !q->tables || !q->penalties || !q->distances) {
         quantiser_free(q);
         return vqzi_fail(diag, VQZ_ERROR_MEMORY,
                          "out of memory for the quantiser; try a smaller batch or crop");
@@ -69,11 +70,10 @@ void quantiser_free(quantiser *q) {
         return;
     free(q->state);
     free(q->residuals);
-    free(q->noisy);
+    free(q->dense);
     free(q->tables);
     free(q->penalties);
     free(q->distances);
-    free(q->chunk_sums);
     free(q);
 }
 
@@ -118,8 +118,7 @@ const float *quantiser_bits(const quantiser *q, int plane, int level) {
     return plane_state(q, q->bits_offset, plane, level, 1);
 }
 
-/* bits_k = -log2 of the Laplace-smoothed frequency.  Uniform books are coded by prediction from
-   neighbours, which frequencies say nothing about: their codes count as equally dear. */
+/* bits_k = -log2 of the Laplace-smoothed frequency. */
 static void refresh_bits(quantiser *q, int plane, int level) {
     const plane_spec *s = &q->spec->planes[plane];
     const float *counts = plane_state(q, q->count_offset, plane, level, 1);
@@ -130,7 +129,7 @@ static void refresh_bits(quantiser *q, int plane, int level) {
     for (int k = 0; k < s->codes; k++) {
         double p = total > 0 ? (counts[k] + 1e-6 * total) / (total * (1 + 1e-6 * s->codes))
                              : 1.0 / s->codes;
-        bits[k] = s->uniform ? log2f((float)s->codes) : fminf((float)-log2(p), MAX_BITS);
+        bits[k] = fminf((float)-log2(p), MAX_BITS);
     }
 }
 
@@ -148,24 +147,20 @@ void quantiser_set_bits(quantiser *q, int plane, int level, const float *bits) {
     refresh_bits(q, plane, level);
 }
 
-void quantiser_init(quantiser *q, const float *lambdas, const float *deviations,
-                    random_state *random) {
+void quantiser_init(quantiser *q, const float *lambdas, random_state *random) {
     const model_spec *spec = q->spec;
     int D = spec->latent_channels;
     memset(q->state, 0, q->state_count * sizeof *q->state);
     for (int level = 0; level < spec->levels; level++) {
         float step = lambdas[level] > 0 ? 2.94f * sqrtf(lambdas[level]) : 1.0f;
-        for (int c = 0; c < D; c++) {
+        for (int c = 0; c < D; c++)
             q->parameters[level * D + c] = logf(step);
-            float scale = deviations ? deviations[c] * 0.55f / step : 1.0f; /* logistic: sd = 1.81 s */
-            q->parameters[(spec->levels + level) * D + c] = logf(fmaxf(scale, 0.2f));
-        }
         for (int p = 0; p < spec->plane_count; p++) {
             const plane_spec *s = &spec->planes[p];
             float *book = quantiser_book_mutable(q, p, level), range = sqrtf(3.0f / (float)s->dims);
             for (int k = 0; k < s->codes; k++)
                 for (int c = 0; c < s->dims; c++)
-                    book[k * s->dims + c] = s->uniform
+                    book[k * s->dims + c] = s->scalar
                                                 ? (float)(k - s->codes / 2)
                                                 : (2 * random_uniform(random) - 1) * range;
             refresh_bits(q, p, level);
@@ -234,7 +229,10 @@ static void update_book(quantiser *q, int plane, int level, const float *statist
                 EMA_DECAY * sums[k * d + c] +
                 (1 - EMA_DECAY) * sum[k * d + c] * scale / expf(steps[s->channels[c]]);
     }
-    if (ema && !s->uniform)
+    if (ema && s->scalar)
+        for (int k = 0; k < K; k++) /* a rare code stays near its value */
+            book[k] = (sums[k] + SCALAR_WEIGHT * (float)(k - K / 2)) / (counts[k] + SCALAR_WEIGHT);
+    else if (ema)
         for (int k = 0; k < K; k++) {
             /* The start-up factor 1 - decay^t is common to sums and counts and cancels in their
                ratio, but for the smoothing term, which it would otherwise outweigh at first. */
@@ -278,7 +276,7 @@ size_t quantiser_find_dead(quantiser *q, size_t samples, size_t per_sample, cons
                 continue; /* not in this batch: it keeps counting until it is */
             /* Under a rate constraint most unused codes are unused because they do not pay: offer
                a few alternatives at a time rather than upset the code lengths of the others. */
-            int allowed = s->uniform ? 0 : lambdas[level] > 0 ? s->codes / 32 : s->codes;
+            int allowed = s->scalar ? 0 : lambdas[level] > 0 ? s->codes / 32 : s->codes;
             for (int k = 0; k < s->codes && allowed > 0; k++) {
                 if (usage[k] >= (float)threshold)
                     continue;
@@ -405,7 +403,7 @@ vqz_status quantiser_init_books(quantiser *q, const float *latent, size_t positi
     float *statistics = malloc(q->statistics_count * sizeof *statistics);
     vqz_status status = indices && quantised && statistics ? VQZ_OK : VQZ_ERROR_MEMORY;
     for (int p = 0; p < spec->plane_count && status == VQZ_OK; p++)
-        if (!spec->planes[p].uniform)
+        if (!spec->planes[p].scalar)
             status = init_book(q, p, level, latent, positions, random);
     q->state[level] = 1000; /* counts start whole: no start-up bias to remove */
     for (int i = 0; i < LLOYD && status == VQZ_OK; i++) {
@@ -414,7 +412,7 @@ vqz_status quantiser_init_books(quantiser *q, const float *latent, size_t positi
         for (int p = 0; p < spec->plane_count && status == VQZ_OK; p++) {
             /* Forget the old average, so that one update is one Lloyd iteration. */
             const plane_spec *s = &spec->planes[p];
-            if (s->uniform)
+            if (s->scalar)
                 continue;
             float *counts = plane_state(q, q->count_offset, p, level, 1);
             float *sums = plane_state(q, q->sum_offset, p, level, s->dims);
@@ -472,13 +470,13 @@ void quantiser_sort(quantiser *q) {
     float *work = malloc(WORK * sizeof *work);
     for (int p = 0; p < q->spec->plane_count && order && work; p++) {
         const plane_spec *s = &q->spec->planes[p];
-        if (s->uniform)
+        if (s->scalar)
             continue;
         for (int level = 0; level < q->spec->levels; level++) {
             float *book = quantiser_book_mutable(q, p, level);
             float *counts = plane_state(q, q->count_offset, p, level, 1);
             for (int k = 0; k < s->codes; k++)
-                order[k] = (sort_key){s->ordered ? book[k] : -counts[k], k};
+                order[k] = (sort_key){-counts[k], k};
             qsort(order, (size_t)s->codes, sizeof *order, compare_keys);
             permute(book, s->dims, order, s->codes, work);
             permute(counts, 1, order, s->codes, work);

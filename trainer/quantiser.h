@@ -11,7 +11,8 @@
  * averages with Laplace smoothing, divided by 1 - decay^t so that they start unbiased (van den Oord et
  * al. 2017, appendix A.1, as in Sonnet), or by gradient of the codebook loss ||sg[r] - s e_k||^2.
  * The gradient of the reconstruction passes straight through; the encoder is pulled to its codes by
- * the commitment loss, and to cheap latents by a logistic model of each scaled channel.
+ * the commitment loss.  The codes of scalar planes are chosen by the prior (prior.h), whose bits know
+ * their context; their entries follow by averages too, but stay near the values they stand for.
  *
  * Codebooks, EMA state and usage are kept per level ("book").
  */
@@ -28,52 +29,28 @@ VQZ_MUST_CHECK vqz_status quantiser_create(quantiser **q, const model_spec *spec
                                            size_t max_positions, vqz_diag *diag);
 void quantiser_free(quantiser *q);
 
-/* Learned parameters, a segment of the trainer's flat array: log steps (L, D), log scales of the
-   logistic models in steps (L, D), codebooks (plane: L, K, d) in steps. */
+/* Learned parameters, a segment of the trainer's flat array: log steps (L, D), codebooks (plane: L, K, d)
+   in steps. */
 size_t quantiser_parameter_count(const quantiser *q);
 size_t quantiser_books_offset(const quantiser *q); /* where the codebooks begin */
 void quantiser_bind(quantiser *q, float *parameters);
 /* Sets steps from the lambdas (uniform quantisation at high rate: step = 2.94 sqrt(lambda); 1 when
-   lambda is 0), scales from the deviations of the latents (NULL: 1), codebooks uniform in
-   +-sqrt(3 / K), as Sonnet does. */
-void quantiser_init(quantiser *q, const float *lambdas, const float *deviations,
-                    random_state *random);
+   lambda is 0), codebooks uniform in +-sqrt(3 / K), as Sonnet does; those of scalar planes are the
+   integers. */
+void quantiser_init(quantiser *q, const float *lambdas, random_state *random);
 /* State that is not learned by gradient (EMA, usage), for checkpoints. */
 void quantiser_state(const quantiser *q, void **state, size_t *size);
 
-/* ---- scalar phase: noise for the rate, rounding for the distortion ---- */
-
-/* latent, quantised: (positions, D), position n belongs to level levels[n / per_sample].
-   quantised = step * round(latent / step).  Returns the bits of all positions under the logistic
-   models at latent / step + uniform noise, and prepares quantiser_rate_backward.  The noise of a
-   sample depends on its seed alone: noise_seeds (positions / per_sample). */
-double quantiser_scalar_forward(quantiser *q, const float *latent, size_t positions,
-                                size_t per_sample, const int *levels, const uint64_t *noise_seeds,
-                                float *quantised);
-
 /* ---- hard phase ---- */
 
-/* indices: (planes, positions).  quantised = sum over planes of s e_k.  Uses lambdas (L). */
+/* indices: (planes, positions).  quantised = sum over planes of s e_k.  Uses lambdas (L).  Scalar planes
+   are left to prior_assign. */
 VQZ_MUST_CHECK vqz_status quantiser_assign(quantiser *q, const float *latent, size_t positions,
                                            size_t per_sample, const int *levels,
                                            const float *lambdas, uint16_t *indices,
                                            float *quantised);
-/* Bits of the first `count` codes of each plane, by their frequencies (order 0): bits (L) is added to.
-   indices: (planes, positions). */
-void quantiser_code_bits(const quantiser *q, const uint16_t *indices, size_t positions,
-                         size_t count, size_t per_sample, const int *levels, double *bits);
-/* Bits of the quantised values under the logistic models; prepares quantiser_rate_backward. */
-double quantiser_hard_rate(quantiser *q, const float *quantised, size_t positions,
-                           size_t per_sample, const int *levels);
-
 /* ---- gradients ---- */
 
-/* Adds weight[sample] * d bits / d latent to grad_latent (positions, D), and the same for log steps
-   and log scales to grad_parameters.  With grad_quantised (positions, D; scalar phase) the distortion's
-   gradient reaches the log steps too: d quantised / d log step = step * (round(y) - y). */
-void quantiser_rate_backward(quantiser *q, const float *latent, size_t positions, size_t per_sample,
-                             const int *levels, const float *weights, const float *grad_quantised,
-                             float *grad_latent, float *grad_parameters);
 /* sum over elements of (latent - quantised)^2 * weights[sample]; grad_latent += beta * its gradient:
    the commitment loss. */
 double quantiser_commitment(const float *latent, const float *quantised, size_t positions,
@@ -110,7 +87,7 @@ void quantiser_restart(quantiser *q, const float *statistics);
 VQZ_MUST_CHECK vqz_status quantiser_init_books(quantiser *q, const float *latent, size_t positions,
                                                int level, const float *lambdas,
                                                random_state *random);
-/* Orders the codes: by value where a plane is ordered, else by falling frequency. */
+/* Orders the codes of planes that are not scalar by falling frequency. */
 void quantiser_sort(quantiser *q);
 
 /* ---- access, for measuring and export ---- */

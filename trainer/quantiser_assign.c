@@ -98,15 +98,15 @@ static vqz_status assign_product(quantiser *q, int plane, int level, size_t begi
     size_t K = (size_t)s->codes, d = (size_t)s->dims;
     for (size_t first = begin; first < end; first += DISTANCE_ROWS) {
         size_t rows = VQZI_MIN((size_t)DISTANCE_ROWS, end - first);
-        /* Dense residual rows for the product; the noisy buffer is idle in the hard phase. */
+        /* Dense residual rows for the product. */
         for (size_t n = 0; n < rows; n++) {
             gather_residual(q, plane, first + n, latent, quantised);
-            memcpy(q->noisy + n * d,
+            memcpy(q->dense + n * d,
                    q->residuals + (first + n) * (size_t)q->residual_width +
                        q->residual_offset[plane],
-                   d * sizeof *q->noisy);
+                   d * sizeof *q->dense);
         }
-        VQZ_TRY(backend_gemm_nt(q->backend, rows, K, d, 1.0f, q->noisy,
+        VQZ_TRY(backend_gemm_nt(q->backend, rows, K, d, 1.0f, q->dense,
                                 level_table(q, level, plane), 0.0f, q->distances));
         const float *penalty = level_penalties(q, level, plane);
 #pragma omp parallel for schedule(static)
@@ -141,6 +141,11 @@ vqz_status quantiser_assign(quantiser *q, const float *latent, size_t positions,
 
     for (int p = 0; p < spec->plane_count; p++) {
         const plane_spec *s = &spec->planes[p];
+        if (s->scalar) { /* chosen by the prior */
+            for (size_t n = 0; n < positions; n++)
+                gather_residual(q, p, n, latent, quantised);
+            continue;
+        }
         uint16_t *plane_indices = indices + (size_t)p * positions;
         for (size_t i = 0; i < samples; i++) {
             int level = levels[i];
@@ -169,13 +174,4 @@ vqz_status quantiser_assign(quantiser *q, const float *latent, size_t positions,
         }
     }
     return VQZ_OK;
-}
-
-void quantiser_code_bits(const quantiser *q, const uint16_t *indices, size_t positions,
-                         size_t count, size_t per_sample, const int *levels, double *bits) {
-    for (int p = 0; p < q->spec->plane_count; p++)
-        for (size_t n = 0; n < count; n++) {
-            int level = levels[n / per_sample];
-            bits[level] += quantiser_bits(q, p, level)[indices[(size_t)p * positions + n]];
-        }
 }

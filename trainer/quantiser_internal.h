@@ -13,7 +13,7 @@ struct quantiser {
     const model_spec *spec;
     backend *backend;
     size_t max_positions;
-    float *parameters; /* borrowed: log steps (L, D), log scales (L, D), books */
+    float *parameters; /* borrowed: log steps (L, D), books */
     size_t parameter_count;
     size_t book_offset[VQZI_MAX_PLANES];
     /* state: steps seen (L), then per plane counts (L, K), sums (L, K, d), bits (L, K), usage (L, K) */
@@ -26,10 +26,9 @@ struct quantiser {
     /* work */
     float *residuals; /* (positions, residual_width): what each plane saw in the last assignment */
     int residual_offset[VQZI_MAX_PLANES], residual_width, max_codes;
-    float *noisy;     /* (positions, D): latent / step as the logistic models last saw it */
+    float *dense;     /* (DISTANCE_ROWS, d): residuals of a wide plane */
     float *tables;    /* entries of a level times -2, transposed: (L, residual_width, max_codes) */
     float *penalties; /* |entry|^2 + lambda * bits: (L, planes, max_codes) */
-    double *chunk_sums; /* partial sums over positions */
     float *distances; /* (DISTANCE_ROWS, max_codes) */
 };
 

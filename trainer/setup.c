@@ -97,8 +97,11 @@ static vqz_status allocate(trainer *t, vqz_diag *diag) {
                            t->latent_side, true, diag));
     VQZ_TRY(quantiser_create(&t->quantiser, &t->spec, t->backend,
                              VQZI_MAX(t->positions, INIT_CROPS * t->per_sample), diag));
+    VQZ_TRY(prior_create(&t->prior, &t->spec, t->backend, t->quantiser, t->batch, t->latent_side,
+                         diag));
     t->synthesis_offset = t->spec.analysis.parameter_count;
-    t->quantiser_offset = t->synthesis_offset + t->spec.synthesis.parameter_count;
+    t->prior_offset = t->synthesis_offset + t->spec.synthesis.parameter_count;
+    t->quantiser_offset = t->prior_offset + prior_parameter_count(t->prior);
     t->parameter_count = t->quantiser_offset + quantiser_parameter_count(t->quantiser);
     VQZ_TRY(optimiser_create(&t->optimiser, t->parameter_count,
                              t->quantiser_offset + quantiser_books_offset(t->quantiser),
@@ -124,10 +127,12 @@ static vqz_status allocate(trainer *t, vqz_diag *diag) {
     t->levels = calloc((size_t)t->batch, sizeof(int));
     t->whole_levels = calloc(whole, sizeof(int));
     t->weights = malloc((size_t)t->batch * sizeof(float));
+    t->bits = calloc((size_t)t->batch, sizeof *t->bits);
     t->epoch_counts = calloc(t->epoch_count_size, sizeof *t->epoch_counts);
     if (!t->parameters || !t->gradients || !t->pixels || !t->input || !t->output ||
         !t->grad_output || !t->latent || !t->quantised || !t->grad_latent || !t->grad_quantised ||
-        !t->indices || !t->levels || !t->whole_levels || !t->weights || !t->epoch_counts)
+        !t->indices || !t->levels || !t->whole_levels || !t->weights || !t->bits ||
+        !t->epoch_counts)
         return vqzi_fail(diag, VQZ_ERROR_MEMORY,
                          "out of memory for a batch of %d crops of %d pixels; give smaller ones",
                          t->batch, t->crop);
@@ -135,6 +140,7 @@ static vqz_status allocate(trainer *t, vqz_diag *diag) {
     t->errors = t->shared + SHARED_COUNT;
     t->statistics = t->errors + whole;
     quantiser_bind(t->quantiser, t->parameters + t->quantiser_offset);
+    prior_bind(t->prior, t->parameters + t->prior_offset);
     return VQZ_OK;
 }
 
@@ -168,7 +174,6 @@ static void measure_variance(trainer *t) {
 
 static vqz_status init_parameters(trainer *t) {
     const model_spec *spec = &t->spec;
-    float deviations[VQZI_MAX_LATENT_CHANNELS];
     float *analysis = t->parameters, *synthesis = t->parameters + t->synthesis_offset;
     network_init_parameters(&spec->analysis, 1.0f, &t->run.random, analysis);
     network_init_parameters(&spec->synthesis, 1.0f, &t->run.random, synthesis);
@@ -176,7 +181,7 @@ static vqz_status init_parameters(trainer *t) {
     if (linear) {
         crop_options crops = crops_of(t);
         VQZ_TRY(pca_initialise(spec, t->corpus, &crops, &t->run.random, t->options.threads,
-                               analysis, synthesis, deviations));
+                               analysis, synthesis));
         /* The CNN branches start silent, so that the first picture is the PCA's. */
         const network_spec *nets[2] = {&spec->analysis, &spec->synthesis};
         float *parameters[2] = {analysis, synthesis};
@@ -191,10 +196,31 @@ static vqz_status init_parameters(trainer *t) {
                     parameters[i][l->weights + w] *= last ? (i == 0 ? 0.0f : 0.1f) : 0.3f;
             }
     }
-    quantiser_init(t->quantiser, t->settings.lambdas, linear ? deviations : NULL, &t->run.random);
+    quantiser_init(t->quantiser, t->settings.lambdas, &t->run.random);
     t->run.hard = t->settings.warm_part <= 0;
     for (int level = 0; level < spec->levels; level++)
         t->run.level_error[level] = fmax(t->settings.lambdas[level] * 0.3, 1e-4);
+    return VQZ_OK;
+}
+
+/* The prior reads latents in units of their deviations around zero, over all levels. */
+static vqz_status init_prior(trainer *t) {
+    enum { BATCHES = 4 };
+    size_t D = (size_t)t->spec.latent_channels;
+    double squares[VQZI_MAX_LATENT_CHANNELS] = {0};
+    float deviations[VQZI_MAX_LATENT_CHANNELS];
+    for (int b = 0; b < BATCHES; b++) {
+        take_crops(t, random_next(&t->run.random), 0, 1);
+        for (int i = 0; i < t->batch; i++)
+            t->levels[i] = (i + b) % t->spec.levels;
+        VQZ_TRY(network_forward(t->analysis, t->parameters, t->input, t->levels, t->latent));
+        for (size_t n = 0; n < t->positions; n++)
+            for (size_t c = 0; c < D; c++)
+                squares[c] += (double)t->latent[n * D + c] * t->latent[n * D + c];
+    }
+    for (size_t c = 0; c < D; c++)
+        deviations[c] = (float)sqrt(squares[c] / (BATCHES * (double)t->positions));
+    prior_init(t->prior, deviations, &t->run.random);
     return VQZ_OK;
 }
 
@@ -225,12 +251,18 @@ vqz_status trainer_set_up(trainer *t, progress *report, vqz_diag *diag) {
     vqz_status status = init_parameters(t);
     if (status != VQZ_OK)
         return vqzi_fail(diag, status, "cannot initialise the networks");
-    return o->init_data && !o->resume ? import_model(t, o->init_data, o->init_size, diag) : VQZ_OK;
+    bool prior_known = false;
+    if (o->init_data && !o->resume)
+        VQZ_TRY(import_model(t, o->init_data, o->init_size, &prior_known, diag));
+    if (!prior_known && init_prior(t) != VQZ_OK)
+        return vqzi_fail(diag, VQZ_ERROR_MEMORY, "cannot initialise the prior");
+    return VQZ_OK;
 }
 
 void trainer_clear(trainer *t) {
     network_free(t->analysis);
     network_free(t->synthesis);
+    prior_free(t->prior);
     quantiser_free(t->quantiser);
     optimiser_clear(&t->optimiser);
     backend_free(t->backend);
@@ -238,7 +270,7 @@ void trainer_clear(trainer *t) {
     void *buffers[] = {t->parameters, t->gradients,   t->pixels,         t->input,   t->output,
                        t->grad_output, t->latent,     t->quantised,      t->grad_latent,
                        t->grad_quantised, t->indices, t->levels,         t->weights,
-                       t->epoch_counts, t->whole_levels};
+                       t->epoch_counts, t->whole_levels, t->bits};
     for (size_t i = 0; i < sizeof buffers / sizeof *buffers; i++)
         free(buffers[i]);
 }

@@ -6,9 +6,10 @@
  *
  *   sum_i w_i ( MSE_i + lambda_l bits_i / n + beta ||z_i - sg[e_i]||^2 / n )      photo
  *   MSE / variance + beta mean (z - sg[e])^2 ( + mean (sg[z] - e)^2 )             classic
+ *     + a little of the bits, which train its prior alone
  *
  * where w_i is 1 / running MSE of the sample's level, n the values of a sample, bits the rate under
- * the quantiser's logistic models.  The codebook loss appears when codebooks are not EMA.
+ * the prior.  The codebook loss appears when codebooks are not EMA.
  *
  * Several processes (cluster.h) each take a share of the batch and add up, once a step, everything
  * that a step changes the state by.  Whatever follows from the sums, from the seed or from the leader's
@@ -38,6 +39,9 @@ void train_options_init(train_options *o) {
                          .seed = 1,
                          .holdout = -1};
 }
+
+/* The prior is trained for models without a rate constraint too; its planes pull no latent then. */
+static const float MIN_LAMBDA = 1e-3f;
 
 static double now(void) {
     struct timespec time;
@@ -93,6 +97,13 @@ static void draw_noise_seeds(trainer *t, uint64_t *seeds) {
 /* From noise to codes: codebooks start from the latents of random crops, level by level.  Every process
    takes the same ones, whatever its batch. */
 static vqz_status start_hard_phase(trainer *t) {
+    bool vectors = false;
+    for (int p = 0; p < t->spec.plane_count; p++)
+        vectors = vectors || !t->spec.planes[p].scalar;
+    t->run.hard = 1;
+    t->run.phase_step = t->run.step;
+    if (!vectors)
+        return VQZ_OK; /* the books of scalar planes are the integers */
     size_t latents = t->positions * (size_t)t->spec.latent_channels;
     int batches = (INIT_CROPS + t->batch - 1) / t->batch;
     float *gathered = malloc((size_t)batches * latents * sizeof *gathered);
@@ -111,8 +122,6 @@ static vqz_status start_hard_phase(trainer *t) {
                                           t->settings.lambdas, &t->run.random);
     }
     free(gathered);
-    t->run.hard = 1;
-    t->run.phase_step = t->run.step;
     return status;
 }
 
@@ -155,21 +164,20 @@ static vqz_status compute_step(trainer *t) {
             t->whole_batch;
 
     VQZ_TRY(network_forward(t->analysis, t->parameters, t->input, t->levels, t->latent));
-    bool rate = s->lambdas[0] > 0;
     if (!t->run.hard) {
         uint64_t noise_seeds[MAX_BATCH];
         draw_noise_seeds(t, noise_seeds);
-        rate_bits = quantiser_scalar_forward(t->quantiser, t->latent, t->positions, t->per_sample,
-                                             t->levels, noise_seeds, t->quantised);
+        VQZ_TRY(prior_noisy(t->prior, t->latent, t->levels, noise_seeds, t->quantised, t->bits));
     } else {
         VQZ_TRY(quantiser_assign(t->quantiser, t->latent, t->positions, t->per_sample, t->levels,
                                  s->lambdas, t->indices, t->quantised));
+        VQZ_TRY(prior_assign(t->prior, t->latent, t->levels, s->lambdas, t->indices, t->quantised,
+                             t->bits));
         quantiser_gather(t->quantiser, t->indices, t->positions, t->per_sample, t->levels,
                          t->statistics);
-        if (rate)
-            rate_bits = quantiser_hard_rate(t->quantiser, t->quantised, t->positions, t->per_sample,
-                                            t->levels);
     }
+    for (int i = 0; i < batch; i++)
+        rate_bits += t->bits[i];
     VQZ_TRY(network_forward(t->synthesis, t->parameters + t->synthesis_offset, t->quantised,
                             t->levels, t->output));
 
@@ -180,13 +188,12 @@ static vqz_status compute_step(trainer *t) {
            (t->parameter_count - t->quantiser_offset) * sizeof *t->gradients);
     /* Straight through: the latent takes the gradient of its quantised value. */
     memcpy(t->grad_latent, t->grad_quantised, t->positions * (size_t)D * sizeof *t->grad_latent);
-    if (rate) {
-        for (int i = 0; i < batch; i++)
-            t->weights[i] = (float)(sample_weights[i] * s->lambdas[t->levels[i]] / per);
-        quantiser_rate_backward(t->quantiser, t->latent, t->positions, t->per_sample, t->levels,
-                                t->weights, t->run.hard ? NULL : t->grad_quantised, t->grad_latent,
-                                quantiser_gradients);
-    }
+    for (int i = 0; i < batch; i++)
+        t->weights[i] =
+            (float)(sample_weights[i] * fmaxf(s->lambdas[t->levels[i]], MIN_LAMBDA) / per);
+    VQZ_TRY(prior_backward(t->prior, t->latent, t->levels, t->weights,
+                           t->run.hard ? NULL : t->grad_quantised, t->grad_latent,
+                           quantiser_gradients, t->gradients + t->prior_offset));
     if (t->run.hard) {
         /* classic: mean over the latents of the whole batch */
         double mean = 1.0 / ((double)t->whole_batch * (double)t->per_sample * D);

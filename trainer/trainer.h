@@ -8,7 +8,7 @@
 #include "trainer/cluster.h"
 #include "trainer/optimiser.h"
 #include "trainer/preset.h"
-#include "trainer/quantiser.h"
+#include "trainer/prior.h"
 #include "trainer/train.h"
 
 /* What a run knows about itself beside its parameters; plain data, saved in checkpoints. */
@@ -56,16 +56,17 @@ typedef struct trainer {
     corpus_stats corpus_stats;
     backend *backend;
     network *analysis, *synthesis;
+    prior *prior;
     quantiser *quantiser;
     optimiser optimiser;
     run_state run;
 
-    /* Flat parameters: analysis, synthesis, quantiser. */
+    /* Flat parameters: analysis, synthesis, prior, quantiser. */
     float *parameters, *gradients;
     /* One array with the gradients, which the processes add up: what a step tells (SHARED_COUNT),
        squared errors of the samples of the whole batch, statistics of the codes. */
     float *shared, *errors, *statistics;
-    size_t parameter_count, synthesis_offset, quantiser_offset;
+    size_t parameter_count, synthesis_offset, prior_offset, quantiser_offset;
 
     /* One batch: of the whole batch of all processes, this one has samples rank, rank + size, ... */
     int batch, crop, latent_side;
@@ -79,6 +80,7 @@ typedef struct trainer {
     uint16_t *indices;                                    /* (planes, positions) */
     int *levels;                                          /* (batch) */
     float *weights;                                       /* (batch) */
+    double *bits;                                         /* (batch), of the last assignment */
     uint64_t *epoch_counts; /* codes chosen in this epoch, planes x levels x codes */
     size_t epoch_count_size;
 } trainer;
@@ -86,7 +88,7 @@ typedef struct trainer {
 /* Held-out figures of one level. */
 typedef struct level_measure {
     double psnr;       /* of the mean squared error over all crops, 8-bit pixels */
-    double bpp;        /* order-0 estimate */
+    double bpp;        /* under the prior */
     double usage;      /* share of the codes in use, mean over planes */
     double perplexity; /* 2^entropy of the codes, mean over planes */
 } level_measure;
@@ -137,7 +139,9 @@ uint32_t checkpoint_hash(trainer *t);
 VQZ_MUST_CHECK vqz_status export_model(trainer *t, vqzi_model *model, vqz_diag *diag);
 /* dictionaries.c: zstd dictionaries for every level and stream, from codes of training crops. */
 VQZ_MUST_CHECK vqz_status train_dictionaries(trainer *t, vqzi_model *model, vqz_diag *diag);
-/* import.c: parameters from an integer model of the same preset. */
-VQZ_MUST_CHECK vqz_status import_model(trainer *t, const void *data, size_t size, vqz_diag *diag);
+/* import.c: parameters from an integer model of the same networks.  When its planes are others, they and
+   the prior start anew, from its steps, with the noise phase. */
+VQZ_MUST_CHECK vqz_status import_model(trainer *t, const void *data, size_t size, bool *prior_known,
+                                       vqz_diag *diag);
 
 #endif

@@ -1,0 +1,501 @@
+/* prior.c - see prior.h. */
+#include "trainer/prior.h"
+#include "trainer/tensor.h"
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* Of a probability: bounds the bits of outliers, which tables code by escapes. */
+static const float FLOOR = 1e-6f;
+/* log2 spread: the classes of the integer prior. */
+static const float MIN_SPREAD = -4.0f, MAX_SPREAD = 5.75f;
+static const float LOGISTIC = 0.55132890f; /* sqrt(3) / pi: scale of deviation 1 */
+/* Bits per step that a single value may pull its latent with: a channel that is nearly always zero has
+   a tiny spread, and its first value would otherwise upset the run. */
+static const float MAX_PULL = 6.0f;
+
+struct prior {
+    const model_spec *spec;
+    backend *backend;
+    quantiser *quantiser;
+    int batch;
+    size_t per_sample, positions, parameter_count;
+    size_t net_offset[VQZI_MAX_STAGES];
+    network *nets[VQZI_MAX_STAGES];
+    float *outputs[VQZI_MAX_STAGES]; /* (positions, outputs of the stage) */
+    int output_count[VQZI_MAX_STAGES];
+    int first_output[VQZI_MAX_PLANES]; /* of a plane, in its stage */
+    float *parameters;                 /* borrowed */
+    float *context; /* (positions, D): quantised latents in deviations */
+    float *input;   /* (positions, end of a stage) */
+    float *values;  /* (positions, D): what bits were asked for, in steps */
+    uint16_t *codes; /* borrowed indices of the last assignment, (planes, positions) */
+    float *gradient; /* (positions, outputs of a stage) */
+    float *scratch;  /* (D, batch): sums over the positions of a sample */
+    double *sums;    /* (batch) */
+    /* (L, D) each, made anew every step */
+    float *steps, *ratios; /* step; deviation / step */
+};
+
+static bool allocate(prior *p, int most_outputs, int most_inputs) {
+    size_t D = (size_t)p->spec->latent_channels, L = (size_t)p->spec->levels, n = p->positions;
+    void *context, *input, *values, *gradient;
+    if (backend_allocate(&context, n * D * sizeof(float), NULL) == VQZ_OK)
+        p->context = context;
+    if (backend_allocate(&input, n * (size_t)most_inputs * sizeof(float), NULL) == VQZ_OK)
+        p->input = input;
+    if (backend_allocate(&values, n * D * sizeof(float), NULL) == VQZ_OK)
+        p->values = values;
+    if (backend_allocate(&gradient, n * (size_t)most_outputs * sizeof(float), NULL) == VQZ_OK)
+        p->gradient = gradient;
+    p->scratch = malloc(D * (size_t)p->batch * sizeof *p->scratch);
+    p->sums = malloc((size_t)p->batch * sizeof *p->sums);
+    p->steps = malloc(L * D * sizeof *p->steps);
+    p->ratios = malloc(L * D * sizeof *p->ratios);
+    return p->context && p->input && p->values && p->gradient && p->scratch && p->sums &&
+           p->steps && p->ratios;
+}
+
+vqz_status prior_create(prior **out, const model_spec *spec, backend *b, quantiser *q, int batch,
+                        int side, vqz_diag *diag) {
+    prior *p = calloc(1, sizeof *p);
+    if (!p)
+        return vqzi_fail(diag, VQZ_ERROR_MEMORY, "out of memory for the prior");
+    p->spec = spec;
+    p->backend = b;
+    p->quantiser = q;
+    p->batch = batch;
+    p->per_sample = (size_t)side * (size_t)side;
+    p->positions = p->per_sample * (size_t)batch;
+    p->parameter_count = (size_t)spec->latent_channels;
+    int most_outputs = 1, most_inputs = 1;
+    vqz_status status = VQZ_OK;
+    for (int i = 0; i < spec->stage_count && status == VQZ_OK; i++) {
+        const stage_spec *stage = &spec->stages[i];
+        int outputs = 0;
+        for (int k = stage->first_plane; k < stage->first_plane + stage->planes; k++) {
+            p->first_output[k] = outputs;
+            outputs += spec->planes[k].scalar ? 2 : spec->planes[k].codes;
+        }
+        p->output_count[i] = outputs;
+        p->net_offset[i] = p->parameter_count;
+        p->parameter_count += stage->net.parameter_count;
+        most_outputs = VQZI_MAX(most_outputs, outputs);
+        most_inputs = VQZI_MAX(most_inputs, stage->end);
+        void *memory = NULL;
+        status = backend_allocate(&memory, p->positions * (size_t)outputs * sizeof(float), diag);
+        p->outputs[i] = memory;
+        if (status == VQZ_OK)
+            status = network_create(&p->nets[i], &stage->net, b, batch, side, side, true, diag);
+    }
+    if (status == VQZ_OK && !allocate(p, most_outputs, most_inputs))
+        status = vqzi_fail(diag, VQZ_ERROR_MEMORY,
+                           "out of memory for the prior; try a smaller batch or crop");
+    if (status != VQZ_OK) {
+        prior_free(p);
+        return status;
+    }
+    *out = p;
+    return VQZ_OK;
+}
+
+void prior_free(prior *p) {
+    if (!p)
+        return;
+    for (int i = 0; i < VQZI_MAX_STAGES; i++) {
+        network_free(p->nets[i]);
+        backend_release(p->outputs[i]);
+    }
+    backend_release(p->context);
+    backend_release(p->input);
+    backend_release(p->values);
+    backend_release(p->gradient);
+    free(p->scratch);
+    free(p->sums);
+    free(p->steps);
+    free(p->ratios);
+    free(p);
+}
+
+size_t prior_parameter_count(const prior *p) {
+    return p->parameter_count;
+}
+
+void prior_bind(prior *p, float *parameters) {
+    p->parameters = parameters;
+}
+
+const float *prior_log_deviations(const prior *p) {
+    return p->parameters;
+}
+
+const network *prior_net(const prior *p, int stage) {
+    return p->nets[stage];
+}
+
+size_t prior_net_offset(const prior *p, int stage) {
+    return p->net_offset[stage];
+}
+
+void prior_init(prior *p, const float *deviations, random_state *random) {
+    const model_spec *spec = p->spec;
+    for (int c = 0; c < spec->latent_channels; c++)
+        p->parameters[c] = logf(fmaxf(deviations[c], 1e-4f));
+    for (int i = 0; i < spec->stage_count; i++) {
+        const stage_spec *stage = &spec->stages[i];
+        float *parameters = p->parameters + p->net_offset[i];
+        network_init_parameters(&stage->net, 1.0f, random, parameters);
+        const layer *last = &stage->net.layers[stage->net.layer_count - 1];
+        for (size_t w = last->weights; w < last->biases; w++)
+            parameters[w] *= 0.3f;
+        for (int k = stage->first_plane; k < stage->first_plane + stage->planes; k++) {
+            if (!spec->planes[k].scalar)
+                continue;
+            int c = spec->planes[k].channels[0];
+            for (int level = 0; level < spec->levels; level++) {
+                float steps = p->parameters[c] - quantiser_steps_log(p->quantiser, level)[c];
+                parameters[last->biases + (size_t)(level * last->cout + p->first_output[k] + 1)] =
+                    fmaxf(steps * 1.44269504f, -2.5f);
+            }
+        }
+    }
+}
+
+/* ---- the logistic variable ---- */
+
+static float logistic(float x) {
+    return 1.0f / (1.0f + expf(-x));
+}
+
+/* Inverse of the scale b of a spread. */
+static float inverse_scale(float spread) {
+    float s = fminf(fmaxf(spread, MIN_SPREAD), MAX_SPREAD);
+    return exp2f(-s) / LOGISTIC;
+}
+
+/* Bits of a value at a distance from the mean. */
+static float logistic_bits(float distance, float inverse) {
+    float magnitude = fabsf(distance);
+    return -log2f(logistic((0.5f - magnitude) * inverse) - logistic((-0.5f - magnitude) * inverse) +
+                  FLOOR);
+}
+
+/* The same with derivatives by distance and by log2 scale. */
+static float logistic_gradient(float distance, float inverse, float *by_distance, float *by_spread) {
+    float magnitude = fabsf(distance);
+    float a = (0.5f - magnitude) * inverse, b = (-0.5f - magnitude) * inverse;
+    float sa = logistic(a), sb = logistic(b);
+    float p = sa - sb + FLOOR, da = sa * (1 - sa), db = sb * (1 - sb);
+    float to_bits = -1.44269504f / p;
+    float pull = to_bits * -(da - db) * inverse * (distance < 0 ? -1.0f : 1.0f);
+    *by_distance = fminf(fmaxf(pull, -MAX_PULL), MAX_PULL);
+    *by_spread = to_bits * -(da * a - db * b) * 0.69314718f;
+    return -log2f(p);
+}
+
+/* ---- running the nets ---- */
+
+static void prepare_tables(prior *p) {
+    size_t D = (size_t)p->spec->latent_channels;
+    for (size_t level = 0; level < (size_t)p->spec->levels; level++)
+        for (size_t c = 0; c < D; c++) {
+            float log_step = quantiser_steps_log(p->quantiser, (int)level)[c];
+            p->steps[level * D + c] = expf(log_step);
+            p->ratios[level * D + c] = expf(p->parameters[c] - log_step);
+        }
+}
+
+static void set_context(prior *p, const float *quantised, int begin, int end) {
+    size_t D = (size_t)p->spec->latent_channels;
+    float inverse[VQZI_MAX_LATENT_CHANNELS];
+    for (int c = begin; c < end; c++)
+        inverse[c] = expf(-p->parameters[c]);
+#pragma omp parallel for schedule(static)
+    for (size_t n = 0; n < p->positions; n++)
+        for (int c = begin; c < end; c++)
+            p->context[n * D + (size_t)c] = quantised[n * D + (size_t)c] * inverse[c];
+}
+
+static vqz_status run_stage(prior *p, int i, const int *levels) {
+    size_t D = (size_t)p->spec->latent_channels, end = (size_t)p->spec->stages[i].end;
+#pragma omp parallel for schedule(static)
+    for (size_t n = 0; n < p->positions; n++)
+        memcpy(p->input + n * end, p->context + n * D, end * sizeof *p->input);
+    return network_forward(p->nets[i], p->parameters + p->net_offset[i], p->input, levels,
+                           p->outputs[i]);
+}
+
+typedef struct scalar_view {
+    const float *mean_and_spread; /* of position 0 */
+    size_t pitch;
+} scalar_view;
+
+static scalar_view scalar_outputs(const prior *p, int stage, int plane) {
+    return (scalar_view){p->outputs[stage] + p->first_output[plane], (size_t)p->output_count[stage]};
+}
+
+/* Bits of logit plane k of stage i at position n. */
+static double logit_bits(const prior *p, int i, int k, size_t n, int code) {
+    const float *logits = p->outputs[i] + n * (size_t)p->output_count[i] + p->first_output[k];
+    float largest = logits[0];
+    double sum = 0;
+    int codes = p->spec->planes[k].codes;
+    for (int j = 1; j < codes; j++)
+        largest = fmaxf(largest, logits[j]);
+    for (int j = 0; j < codes; j++)
+        sum += expf(logits[j] - largest);
+    return (log(sum) + largest - logits[code]) * 1.4426950408889634;
+}
+
+/* Bits of stage i's planes, a sum a sample, added to p->sums. */
+static void stage_bits(prior *p, int i, const int *levels) {
+    const model_spec *spec = p->spec;
+    const stage_spec *stage = &spec->stages[i];
+    size_t D = (size_t)spec->latent_channels;
+#pragma omp parallel for schedule(static)
+    for (int sample = 0; sample < p->batch; sample++) {
+        const float *ratios = p->ratios + (size_t)levels[sample] * D;
+        double sum = 0;
+        for (int k = stage->first_plane; k < stage->first_plane + stage->planes; k++) {
+            size_t c = (size_t)spec->planes[k].channels[0];
+            size_t begin = (size_t)sample * p->per_sample, end = begin + p->per_sample;
+            scalar_view out = scalar_outputs(p, i, k);
+            for (size_t n = begin; n < end; n++) {
+                if (!spec->planes[k].scalar) {
+                    sum += logit_bits(p, i, k, n, p->codes[(size_t)k * p->positions + n]);
+                    continue;
+                }
+                const float *o = out.mean_and_spread + n * out.pitch;
+                sum += logistic_bits(p->values[n * D + c] - o[0] * ratios[c], inverse_scale(o[1]));
+            }
+        }
+        p->sums[sample] += sum;
+    }
+}
+
+vqz_status prior_noisy(prior *p, const float *latent, const int *levels,
+                       const uint64_t *noise_seeds, float *quantised, double *bits) {
+    size_t D = (size_t)p->spec->latent_channels;
+    prepare_tables(p);
+#pragma omp parallel for schedule(static)
+    for (int sample = 0; sample < p->batch; sample++) {
+        const float *steps = p->steps + (size_t)levels[sample] * D;
+        random_state random;
+        random_seed(&random, noise_seeds[sample]);
+        for (size_t n = (size_t)sample * p->per_sample; n < (size_t)(sample + 1) * p->per_sample; n++)
+            for (size_t c = 0; c < D; c++) {
+                float y = latent[n * D + c] / steps[c];
+                quantised[n * D + c] = steps[c] * roundf(y);
+                p->values[n * D + c] = y + random_uniform(&random) - 0.5f;
+            }
+    }
+    set_context(p, quantised, 0, (int)D);
+    memset(p->sums, 0, (size_t)p->batch * sizeof *p->sums);
+    for (int i = 0; i < p->spec->stage_count; i++) {
+        VQZ_TRY(run_stage(p, i, levels));
+        stage_bits(p, i, levels);
+    }
+    memcpy(bits, p->sums, (size_t)p->batch * sizeof *bits);
+    return VQZ_OK;
+}
+
+static int clamp_value(int v, int codes) {
+    return VQZI_MIN(VQZI_MAX(v, -(codes / 2)), codes - 1 - codes / 2);
+}
+
+typedef struct choice {
+    float cost;
+    int value;
+} choice;
+
+static choice weigh(choice best, int v, const plane_spec *s, const float *book, float y,
+                    float distance_weight, float lambda, float mean, float inverse) {
+    v = clamp_value(v, s->codes);
+    float difference = y - book[v + s->codes / 2];
+    float cost = difference * difference * distance_weight +
+                 (lambda > 0 ? lambda * logistic_bits((float)v - mean, inverse) : 0);
+    return cost < best.cost ? (choice){cost, v} : best;
+}
+
+/* Rounded values of a stage's scalar planes, as a first guess of its own context. */
+static void round_stage(prior *p, const stage_spec *stage, const float *latent, const int *levels,
+                        float *quantised) {
+    const model_spec *spec = p->spec;
+    size_t D = (size_t)spec->latent_channels;
+#pragma omp parallel for schedule(static)
+    for (size_t n = 0; n < p->positions; n++)
+        for (int k = stage->first_plane; k < stage->first_plane + stage->planes; k++) {
+            if (!spec->planes[k].scalar)
+                continue;
+            size_t c = (size_t)spec->planes[k].channels[0];
+            float step = p->steps[(size_t)levels[n / p->per_sample] * D + c];
+            quantised[n * D + c] = step * roundf(latent[n * D + c] / step);
+        }
+}
+
+static void choose_stage(prior *p, int i, const float *latent, const int *levels,
+                         const float *lambdas, uint16_t *indices, float *quantised) {
+    const model_spec *spec = p->spec;
+    const stage_spec *stage = &spec->stages[i];
+    size_t D = (size_t)spec->latent_channels;
+#pragma omp parallel for schedule(static)
+    for (size_t n = 0; n < p->positions; n++) {
+        int level = levels[n / p->per_sample];
+        const float *steps = p->steps + (size_t)level * D, *ratios = p->ratios + (size_t)level * D;
+        for (int k = stage->first_plane; k < stage->first_plane + stage->planes; k++) {
+            const plane_spec *s = &spec->planes[k];
+            if (!s->scalar)
+                continue;
+            size_t c = (size_t)s->channels[0];
+            const float *book = quantiser_book(p->quantiser, k, level);
+            scalar_view out = scalar_outputs(p, i, k);
+            const float *o = out.mean_and_spread + n * out.pitch;
+            float mean = o[0] * ratios[c], inverse = inverse_scale(o[1]);
+            float y = latent[n * D + c] / steps[c], weight = steps[c] * steps[c];
+            int nearest = (int)fminf(fmaxf(roundf(y), -30000), 30000);
+            choice best = {INFINITY, 0};
+            best = weigh(best, nearest, s, book, y, weight, lambdas[level], mean, inverse);
+            if (lambdas[level] > 0) {
+                int towards_zero = nearest - (nearest > 0) + (nearest < 0);
+                int towards_mean = nearest + ((float)nearest < mean ? 1 : -1);
+                if (towards_zero != nearest)
+                    best = weigh(best, towards_zero, s, book, y, weight, lambdas[level], mean,
+                                 inverse);
+                if (towards_mean != towards_zero && fabsf((float)nearest - mean) > 0.5f)
+                    best = weigh(best, towards_mean, s, book, y, weight, lambdas[level], mean,
+                                 inverse);
+            }
+            indices[(size_t)k * p->positions + n] = (uint16_t)(best.value + s->codes / 2);
+            p->values[n * D + c] = (float)best.value;
+            quantised[n * D + c] = steps[c] * book[best.value + s->codes / 2];
+        }
+    }
+}
+
+vqz_status prior_assign(prior *p, const float *latent, const int *levels, const float *lambdas,
+                        uint16_t *indices, float *quantised, double *bits) {
+    prepare_tables(p);
+    p->codes = indices;
+    memset(p->sums, 0, (size_t)p->batch * sizeof *p->sums);
+    for (int i = 0; i < p->spec->stage_count; i++) {
+        const stage_spec *stage = &p->spec->stages[i];
+        bool scalar = false;
+        for (int k = stage->first_plane; k < stage->first_plane + stage->planes; k++)
+            scalar = scalar || p->spec->planes[k].scalar;
+        if (scalar) {
+            round_stage(p, stage, latent, levels, quantised);
+            set_context(p, quantised, stage->begin, stage->end);
+            VQZ_TRY(run_stage(p, i, levels));
+            choose_stage(p, i, latent, levels, lambdas, indices, quantised);
+        }
+        set_context(p, quantised, stage->begin, stage->end);
+        VQZ_TRY(run_stage(p, i, levels));
+        stage_bits(p, i, levels);
+    }
+    memcpy(bits, p->sums, (size_t)p->batch * sizeof *bits);
+    return VQZ_OK;
+}
+
+/* ---- gradients ---- */
+
+/* Scalar plane k of stage i: its outputs' gradients, the latents', the steps'. */
+static void scalar_backward(prior *p, int i, int k, const float *latent, const int *levels,
+                            const float *weights, const float *grad_quantised, float *grad_latent,
+                            float *grad_steps_log) {
+    const model_spec *spec = p->spec;
+    size_t D = (size_t)spec->latent_channels, c = (size_t)spec->planes[k].channels[0];
+    scalar_view out = scalar_outputs(p, i, k);
+#pragma omp parallel for schedule(static)
+    for (int sample = 0; sample < p->batch; sample++) {
+        size_t level = (size_t)levels[sample];
+        float step = p->steps[level * D + c], ratio = p->ratios[level * D + c];
+        float weight = weights[sample];
+        double step_sum = 0;
+        for (size_t n = (size_t)sample * p->per_sample; n < (size_t)(sample + 1) * p->per_sample;
+             n++) {
+            const float *o = out.mean_and_spread + n * out.pitch;
+            float *g = p->gradient + n * out.pitch + p->first_output[k];
+            float mean = o[0] * ratio, pull, by_spread;
+            float distance = p->values[n * D + c] - mean;
+            logistic_gradient(distance, inverse_scale(o[1]), &pull, &by_spread);
+            pull *= weight;
+            by_spread *= weight;
+            g[0] = -pull * ratio;
+            /* beyond the limits only back */
+            bool out_of_range = (o[1] < MIN_SPREAD && by_spread > 0) ||
+                                (o[1] > MAX_SPREAD && by_spread < 0);
+            g[1] = out_of_range ? 0 : by_spread;
+            grad_latent[n * D + c] += pull / step;
+            if (grad_quantised) {
+                float y = latent[n * D + c] / step;
+                step_sum += grad_quantised[n * D + c] * step * (roundf(y) - y) - pull * (y - mean);
+            }
+        }
+        p->scratch[c * (size_t)p->batch + (size_t)sample] = (float)step_sum;
+    }
+    if (grad_quantised)
+        for (int sample = 0; sample < p->batch; sample++)
+            grad_steps_log[(size_t)levels[sample] * D + c] +=
+                p->scratch[c * (size_t)p->batch + (size_t)sample];
+}
+
+static void logit_backward(prior *p, int i, int k, const float *weights) {
+    int codes = p->spec->planes[k].codes;
+    size_t pitch = (size_t)p->output_count[i], first = (size_t)p->first_output[k];
+#pragma omp parallel for schedule(static)
+    for (size_t n = 0; n < p->positions; n++) {
+        const float *logits = p->outputs[i] + n * pitch + first;
+        float *g = p->gradient + n * pitch + first, largest = logits[0], sum = 0;
+        for (int j = 1; j < codes; j++)
+            largest = fmaxf(largest, logits[j]);
+        for (int j = 0; j < codes; j++) {
+            g[j] = expf(logits[j] - largest);
+            sum += g[j];
+        }
+        float scale = weights[n / p->per_sample] * 1.44269504f;
+        for (int j = 0; j < codes; j++)
+            g[j] *= scale / sum;
+        g[p->codes[(size_t)k * p->positions + n]] -= scale;
+    }
+}
+
+vqz_status prior_backward(prior *p, const float *latent, const int *levels, const float *weights,
+                          const float *grad_quantised, float *grad_latent, float *grad_steps_log,
+                          float *grad_parameters) {
+    memset(grad_parameters, 0, (size_t)p->spec->latent_channels * sizeof *grad_parameters);
+    for (int i = 0; i < p->spec->stage_count; i++) {
+        const stage_spec *stage = &p->spec->stages[i];
+        for (int k = stage->first_plane; k < stage->first_plane + stage->planes; k++)
+            if (p->spec->planes[k].scalar)
+                scalar_backward(p, i, k, latent, levels, weights, grad_quantised, grad_latent,
+                                grad_steps_log);
+            else
+                logit_backward(p, i, k, weights);
+        VQZ_TRY(network_backward(p->nets[i], p->parameters + p->net_offset[i], p->gradient,
+                                 grad_parameters + p->net_offset[i], NULL));
+    }
+    return VQZ_OK;
+}
+
+/* ---- for export ---- */
+
+prior_symbol prior_symbol_at(const prior *p, size_t position, int plane, const int *levels) {
+    const model_spec *spec = p->spec;
+    int i = 0;
+    while (plane >= spec->stages[i].first_plane + spec->stages[i].planes)
+        i++;
+    size_t D = (size_t)spec->latent_channels, c = (size_t)spec->planes[plane].channels[0];
+    scalar_view out = scalar_outputs(p, i, plane);
+    const float *o = out.mean_and_spread + position * out.pitch;
+    float ratio = p->ratios[(size_t)levels[position / p->per_sample] * D + c];
+    int mean8 = (int)floorf(o[0] * ratio * 8 + 0.5f), near = (mean8 + 4) >> 3;
+    prior_symbol symbol = {.phase = mean8 - 8 * near,
+                           .residual = (int)p->values[position * D + c] - near};
+    if (symbol.phase < 0) {
+        symbol.phase = -symbol.phase;
+        symbol.residual = -symbol.residual;
+    }
+    int class = (int)floorf(4 * (o[1] + 4) + 0.5f);
+    symbol.class = VQZI_MIN(VQZI_MAX(class, 0), VQZI_CLASSES - 1);
+    return symbol;
+}
