@@ -45,14 +45,21 @@ struct winograd {
 /* Pointers of positions outside the picture. */
 static const float zeros[TENSOR_MAX_CHANNELS];
 
-static const winograd_kernels *best_kernels(void) {
+static const winograd_kernels *find_kernels(const char *name) {
 #if defined(__x86_64__) && defined(__GNUC__)
-    if (__builtin_cpu_supports("avx512f"))
+    if (strcmp(name, "avx512") == 0 && __builtin_cpu_supports("avx512f"))
         return &winograd_kernels_avx512;
-    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"))
+    if (strcmp(name, "avx2") == 0 && __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"))
         return &winograd_kernels_avx2;
 #endif
-    return &winograd_kernels_portable;
+    return strcmp(name, "portable") == 0 ? &winograd_kernels_portable : NULL;
+}
+
+static const winograd_kernels *best_kernels(void) {
+    const winograd_kernels *found = find_kernels("avx512");
+    if (!found)
+        found = find_kernels("avx2");
+    return found ? found : find_kernels("portable");
 }
 
 static size_t round_up(size_t value, size_t multiple) {
@@ -173,6 +180,13 @@ vqz_status winograd_create(winograd **made, backend *b, const conv_options *opti
 
 void winograd_free(winograd *w) {
     free(w);
+}
+
+bool winograd_use_kernels(winograd *w, const char *name) {
+    const winograd_kernels *found = find_kernels(name);
+    if (found)
+        w->kernels = found;
+    return found != NULL;
 }
 
 /* ---- tiles ---- */

@@ -17,6 +17,9 @@ bool winograd_pays(const backend *b, const conv_options *options);
 VQZ_MUST_CHECK vqz_status winograd_create(winograd **w, backend *b, const conv_options *options,
                                           vqz_diag *diag);
 void winograd_free(winograd *w);
+/* For tests: "portable", "avx2" or "avx512" instead of the best; false where the processor or the build
+   lacks them. */
+bool winograd_use_kernels(winograd *w, const char *name);
 /* With bias, addition and activation where options->fuse_bias; else conv(src) alone. */
 void winograd_forward(const winograd *w, const float *weights, const float *bias, const float *src,
                       const float *add, float *dst);
