@@ -41,7 +41,7 @@ MACHINE := $(shell $(CC) -dumpmachine 2>/dev/null)
 ISA_SRC := $(if $(filter x86_64-%,$(MACHINE)),$(wildcard codec/kernels/x86/*.c)) \
            $(if $(filter aarch64-%,$(MACHINE)),$(wildcard codec/kernels/arm/*.c))
 LIB_SRC := $(wildcard format/*.c codec/*.c codec/kernels/*.c) $(ISA_SRC)
-TRAIN_SRC := $(wildcard trainer/*.c)
+TRAIN_SRC := $(wildcard trainer/*.c) $(if $(filter x86_64-%,$(MACHINE)),$(wildcard trainer/x86/*.c))
 CLI_SRC := $(wildcard cli/*.c)
 TEST_SRC := $(wildcard tests/*/test_*.c)
 TEST_SCRIPTS := $(wildcard tests/*/test_*.sh)
@@ -92,8 +92,8 @@ $(BUILD)/flags: FORCE
 
 # Flags of one file are private, or $(BUILD)/flags, which the file depends on, would be made with them.
 # Kernels for one instruction set are compiled for it and chosen at run time.  Reading a model is loops
-# over its weights that every start waits for.  The trainer is float code, where the compiler may
-# reassociate and may use what the machine has only through oneDNN.
+# over its weights that every start waits for.  The trainer is float code, where errno and traps do not
+# matter; its convolutions are products and sums that may be fused.
 $(BUILD)/codec/kernels/x86/%_avx2.o: private ALL_CFLAGS += -mavx2
 $(BUILD)/codec/kernels/x86/%_avxvnni.o: private ALL_CFLAGS += -mavx2 -mavxvnni
 $(BUILD)/codec/kernels/x86/%_avx512.o: private ALL_CFLAGS += -mavx512bw
@@ -102,6 +102,9 @@ $(BUILD)/codec/kernels/x86/%_avx512vnni.o: private ALL_CFLAGS += -mavx512bw -mav
 $(BUILD)/codec/kernels/arm/%_neon.o: private ALL_CFLAGS += $(if $(findstring clang,$(CC)),,-fno-schedule-insns)
 $(BUILD)/format/model_%.o: private ALL_CFLAGS += -O3
 $(BUILD)/trainer/%.o: private ALL_CFLAGS += -O3 -fno-math-errno -fno-trapping-math
+$(BUILD)/trainer/winograd_portable.o: private ALL_CFLAGS += -ffp-contract=fast
+$(BUILD)/trainer/x86/%_avx2.o: private ALL_CFLAGS += -ffp-contract=fast -mavx2 -mfma
+$(BUILD)/trainer/x86/%_avx512.o: private ALL_CFLAGS += -ffp-contract=fast -mavx512f
 $(BUILD)/tests/bench/bench_train.o: private ALL_CFLAGS += -O3 -fno-math-errno -fno-trapping-math
 $(BUILD)/codec/default_model.o: private ALL_CFLAGS += -DVQZI_DEFAULT_MODEL='"$(DEFAULT_MODEL)"'
 $(BUILD)/codec/default_model.o: $(DEFAULT_MODEL)

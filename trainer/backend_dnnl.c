@@ -9,6 +9,7 @@
  */
 #include "trainer/backend.h"
 #include "trainer/tensor.h"
+#include "trainer/winograd.h"
 #include <dnnl.h>
 #include <math.h>
 #include <omp.h>
@@ -32,6 +33,7 @@ typedef struct primitive {
 
 struct conv {
     backend *b;
+    winograd *winograd; /* does all of the work where it is not NULL */
     bool fused, add;
     dnnl_memory_t src, dst, grad_src, grad_dst, added, bias; /* handles are set at each call */
     dnnl_memory_t user;                     /* caller's weights or their gradients, OHWI float32 */
@@ -118,6 +120,21 @@ void backend_release(void *memory) {
     free(memory);
 }
 
+vqz_status backend_reserve(backend *b, size_t size, vqz_diag *diag) {
+    if (size <= b->scratchpad_size)
+        return VQZ_OK;
+    void *grown = NULL;
+    VQZ_TRY(backend_allocate(&grown, size, diag));
+    backend_release(b->scratchpad);
+    b->scratchpad = grown;
+    b->scratchpad_size = size;
+    return VQZ_OK;
+}
+
+void *backend_scratch(const backend *b) {
+    return b->scratchpad;
+}
+
 vqz_status backend_gemm_nt(backend *b, size_t m, size_t n, size_t k, float alpha, const float *a,
                            const float *bt, float beta, float *c) {
     if (m == 0 || n == 0)
@@ -148,16 +165,7 @@ static vqz_status make_primitive(primitive *p, backend *b, dnnl_primitive_desc_t
                                  vqz_diag *diag) {
     const dnnl_memory_desc_t *desc = dnnl_primitive_desc_query_md(pd, dnnl_query_scratchpad_md, 0);
     size_t size = desc ? dnnl_memory_desc_get_size(desc) : 0;
-    vqz_status status = VQZ_OK;
-    if (size > b->scratchpad_size) {
-        void *grown = NULL;
-        status = backend_allocate(&grown, size, diag);
-        if (status == VQZ_OK) {
-            backend_release(b->scratchpad);
-            b->scratchpad = grown;
-            b->scratchpad_size = size;
-        }
-    }
+    vqz_status status = backend_reserve(b, size, diag);
     if (status == VQZ_OK && size > 0)
         status = make_memory(&p->scratchpad, b, desc, DNNL_MEMORY_NONE, diag);
     if (status == VQZ_OK) {
@@ -364,7 +372,14 @@ vqz_status conv_create(conv **c, backend *b, const conv_options *options, vqz_di
         return vqzi_fail(diag, VQZ_ERROR_MEMORY, "not enough memory to plan a convolution");
     made->b = b;
     plan p = {.options = options};
-    vqz_status status = plan_all(made, &p, diag);
+    vqz_status status;
+    if (options->method == CONV_WINOGRAD ||
+        (options->method == CONV_AUTO && winograd_pays(b, options))) {
+        made->fused = options->fuse_bias;
+        status = winograd_create(&made->winograd, b, options, diag);
+    } else {
+        status = plan_all(made, &p, diag);
+    }
     if (p.forward)
         dnnl_primitive_desc_destroy(p.forward);
     if (p.attr)
@@ -395,6 +410,7 @@ void conv_free(conv *c) {
     for (size_t i = 0; i < sizeof memories / sizeof *memories; i++)
         if (memories[i])
             dnnl_memory_destroy(memories[i]);
+    winograd_free(c->winograd);
     backend_release(c->weights_data);
     backend_release(c->back_weights_data);
     backend_release(c->grad_weights_data);
@@ -434,6 +450,10 @@ static vqz_status reorder(const backend *b, const primitive *p, dnnl_memory_t fr
 
 vqz_status conv_forward(conv *c, const float *weights, const float *bias, const void *src,
                         const void *add, void *dst) {
+    if (c->winograd) {
+        winograd_forward(c->winograd, weights, bias, src, add, dst);
+        return VQZ_OK;
+    }
     DNNL_TRY(point(c->user, weights), NULL, "read weights");
     DNNL_TRY(point(c->src, src), NULL, "read a tensor");
     DNNL_TRY(point(c->dst, dst), NULL, "write a tensor");
@@ -455,6 +475,10 @@ vqz_status conv_forward(conv *c, const float *weights, const float *bias, const 
 
 vqz_status conv_backward_data(conv *c, const float *weights, const void *grad_dst,
                               void *grad_src) {
+    if (c->winograd) {
+        winograd_backward_data(c->winograd, weights, grad_dst, grad_src);
+        return VQZ_OK;
+    }
     DNNL_TRY(point(c->user, weights), NULL, "read weights");
     DNNL_TRY(point(c->grad_dst, grad_dst), NULL, "read a tensor");
     DNNL_TRY(point(c->grad_src, grad_src), NULL, "write a tensor");
@@ -467,6 +491,10 @@ vqz_status conv_backward_data(conv *c, const float *weights, const void *grad_ds
 
 vqz_status conv_backward_weights(conv *c, const void *src, const void *grad_dst,
                                  float *grad_weights) {
+    if (c->winograd) {
+        winograd_backward_weights(c->winograd, src, grad_dst, grad_weights);
+        return VQZ_OK;
+    }
     DNNL_TRY(point(c->src, src), NULL, "read a tensor");
     DNNL_TRY(point(c->grad_dst, grad_dst), NULL, "read a tensor");
     VQZ_TRY(execute(c->b, &c->backward_weights, 3,

@@ -23,8 +23,15 @@ void backend_enter(const backend *b);
 /* 64-byte aligned memory; release with backend_release (NULL is fine). */
 VQZ_MUST_CHECK vqz_status backend_allocate(void **memory, size_t size, vqz_diag *diag);
 void backend_release(void *memory);
+/* Work memory that all operations of a backend share, one after another: grown while they are
+   planned, and only then. */
+VQZ_MUST_CHECK vqz_status backend_reserve(backend *b, size_t size, vqz_diag *diag);
+void *backend_scratch(const backend *b);
 
-/* ---- convolutions (backend_dnnl.c) ---- */
+/* ---- convolutions (backend_dnnl.c, winograd.c) ---- */
+
+/* AUTO: the faster way.  The others are for tests, which compare them. */
+typedef enum conv_method { CONV_AUTO, CONV_DIRECT, CONV_WINOGRAD } conv_method;
 
 typedef struct conv_options {
     int batch, height, width, cin, cout, kernel, stride;
@@ -35,6 +42,7 @@ typedef struct conv_options {
     tensor_type add_type;
     layer_activation activation;
     int slope;
+    conv_method method;
 } conv_options;
 
 typedef struct conv conv;

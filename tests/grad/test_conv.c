@@ -1,0 +1,279 @@
+/*
+ * test_conv.c - one convolution and its gradients: every set of Winograd kernels, and oneDNN, against
+ * plain loops in double, for pictures that tiles do not fit into and channels that panels do not.
+ * SEED=n replays a run.
+ */
+#include "trainer/random.h"
+#include "trainer/winograd.h"
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+/* cmocka wants the headers above first. */
+#include <cmocka.h>
+
+enum { TAPS = 9 };
+
+static uint64_t test_seed(void) {
+    const char *text = getenv("SEED");
+    return text ? strtoull(text, NULL, 0) : 1;
+}
+
+static void must(vqz_status status, const vqz_diag *diag) {
+    if (status != VQZ_OK)
+        fail_msg("status %d: %s", (int)status, diag->message);
+}
+
+/* A convolution with data, and what plain loops make of them. */
+typedef struct sample {
+    conv_options options;
+    size_t srcs, dsts, weight_count;
+    float *src, *add, *weights, *bias, *grad_dst;
+    double *dst, *grad_src, *grad_weights;
+} sample;
+
+static float *random_floats(size_t count, random_state *random) {
+    float *made = malloc(count * sizeof *made);
+    assert_non_null(made);
+    for (size_t i = 0; i < count; i++)
+        made[i] = random_normal(random);
+    return made;
+}
+
+static double *zero_doubles(size_t count) {
+    double *made = calloc(count, sizeof *made);
+    assert_non_null(made);
+    return made;
+}
+
+static void plain_loops(sample *s) {
+    const conv_options *o = &s->options;
+    for (int n = 0; n < o->batch; n++)
+        for (int y = 0; y < o->height; y++)
+            for (int x = 0; x < o->width; x++)
+                for (int oc = 0; oc < o->cout; oc++) {
+                    int at = ((n * o->height + y) * o->width + x) * o->cout + oc;
+                    double sum = 0, grad = (double)s->grad_dst[at];
+                    for (int tap = 0; tap < TAPS; tap++) {
+                        int sy = y + tap / 3 - 1, sx = x + tap % 3 - 1;
+                        if (sy < 0 || sy >= o->height || sx < 0 || sx >= o->width)
+                            continue;
+                        int from = ((n * o->height + sy) * o->width + sx) * o->cin;
+                        int weight = (oc * TAPS + tap) * o->cin;
+                        for (int ic = 0; ic < o->cin; ic++) {
+                            double value = (double)s->src[from + ic];
+                            double w = (double)s->weights[weight + ic];
+                            sum += value * w;
+                            s->grad_src[from + ic] += grad * w;
+                            s->grad_weights[weight + ic] += grad * value;
+                        }
+                    }
+                    if (o->fuse_bias) {
+                        sum += (double)s->bias[oc] + (o->fuse_add ? (double)s->add[at] : 0);
+                        if (o->activation == ACT_RELU)
+                            sum = sum > 0 ? sum : 0;
+                        else if (o->activation == ACT_LEAKY)
+                            sum = sum > 0 ? sum : ldexp(sum, -o->slope);
+                    }
+                    s->dst[at] = sum;
+                }
+}
+
+static void sample_init(sample *s, const conv_options *options, random_state *random) {
+    size_t pixels = (size_t)(options->batch * options->height * options->width);
+    s->options = *options;
+    s->srcs = pixels * (size_t)options->cin;
+    s->dsts = pixels * (size_t)options->cout;
+    s->weight_count = (size_t)(options->cin * options->cout * TAPS);
+    s->src = random_floats(s->srcs, random);
+    s->add = random_floats(s->dsts, random);
+    s->grad_dst = random_floats(s->dsts, random);
+    s->weights = random_floats(s->weight_count, random);
+    s->bias = random_floats((size_t)options->cout, random);
+    s->dst = zero_doubles(s->dsts);
+    s->grad_src = zero_doubles(s->srcs);
+    s->grad_weights = zero_doubles(s->weight_count);
+    plain_loops(s);
+}
+
+static void sample_clear(sample *s) {
+    float *floats[] = {s->src, s->add, s->weights, s->bias, s->grad_dst};
+    double *doubles[] = {s->dst, s->grad_src, s->grad_weights};
+    for (size_t i = 0; i < sizeof floats / sizeof *floats; i++)
+        free(floats[i]);
+    for (size_t i = 0; i < sizeof doubles / sizeof *doubles; i++)
+        free(doubles[i]);
+}
+
+/* Guards before and behind show writes outside; NaN shows what was not written. */
+enum { GUARD = 64 };
+
+static float *guarded(size_t count) {
+    float *made = malloc((count + 2 * GUARD) * sizeof *made);
+    assert_non_null(made);
+    for (size_t i = 0; i < count + 2 * GUARD; i++)
+        made[i] = i < GUARD || i >= count + GUARD ? 12345 : NAN;
+    return made + GUARD;
+}
+
+static void check(const sample *s, float *got, const double *want, size_t count, const char *method,
+                  const char *what) {
+    const conv_options *o = &s->options;
+    double scale = 0;
+    for (size_t i = 0; i < count; i++)
+        scale = fmax(scale, fabs(want[i]));
+    for (size_t i = 0; i < count; i++)
+        if (!(fabs((double)got[i] - want[i]) <= 1e-5 * scale + 1e-6))
+            fail_msg("%s: %d of %dx%d, %d to %d channels: %s %zu is %.9g, not %.9g", method, o->batch,
+                     o->height, o->width, o->cin, o->cout, what, i, (double)got[i], want[i]);
+    for (size_t i = 0; i < GUARD; i++)
+        if (got[count + i] != 12345 || got[-(ptrdiff_t)i - 1] != 12345)
+            fail_msg("%s: %s is written beyond its ends", method, what);
+    free(got - GUARD);
+}
+
+static void check_conv(const sample *s, backend *b, conv_method method, const char *name) {
+    conv_options options = s->options;
+    conv *c = NULL;
+    vqz_diag diag = {""};
+    options.method = method;
+    must(conv_create(&c, b, &options, &diag), &diag);
+    float *dst = guarded(s->dsts), *grad_src = guarded(s->srcs), *grads = guarded(s->weight_count);
+    if (conv_fused(c) == options.fuse_bias) { /* else the caller would do the rest */
+        must(conv_forward(c, s->weights, s->bias, s->src, s->add, dst), &diag);
+        check(s, dst, s->dst, s->dsts, name, "output");
+    } else {
+        free(dst - GUARD);
+    }
+    must(conv_backward_data(c, s->weights, s->grad_dst, grad_src), &diag);
+    check(s, grad_src, s->grad_src, s->srcs, name, "input gradient");
+    must(conv_backward_weights(c, s->src, s->grad_dst, grads), &diag);
+    check(s, grads, s->grad_weights, s->weight_count, name, "weight gradient");
+    conv_free(c);
+}
+
+static void check_kernels(const sample *s, backend *b, const char *name) {
+    winograd *w = NULL;
+    vqz_diag diag = {""};
+    assert_true(winograd_possible(b, &s->options));
+    must(winograd_create(&w, b, &s->options, &diag), &diag);
+    if (winograd_use_kernels(w, name)) {
+        float *dst = guarded(s->dsts), *grad_src = guarded(s->srcs);
+        float *grads = guarded(s->weight_count);
+        backend_enter(b);
+        winograd_forward(w, s->weights, s->bias, s->src, s->add, dst);
+        check(s, dst, s->dst, s->dsts, name, "output");
+        winograd_backward_data(w, s->weights, s->grad_dst, grad_src);
+        check(s, grad_src, s->grad_src, s->srcs, name, "input gradient");
+        winograd_backward_weights(w, s->src, s->grad_dst, grads);
+        check(s, grads, s->grad_weights, s->weight_count, name, "weight gradient");
+    }
+    winograd_free(w);
+}
+
+static void check_all(const conv_options *options, random_state *random) {
+    sample s;
+    vqz_diag diag = {""};
+    sample_init(&s, options, random);
+    for (int threads = 1; threads <= 3; threads += 2) {
+        backend *b = NULL;
+        must(backend_create(&b, PRECISION_FLOAT32, threads, &diag), &diag);
+        check_kernels(&s, b, "portable");
+        check_kernels(&s, b, "avx2");
+        check_kernels(&s, b, "avx512");
+        check_conv(&s, b, CONV_WINOGRAD, "winograd");
+        check_conv(&s, b, CONV_DIRECT, "direct");
+        backend_free(b);
+    }
+    sample_clear(&s);
+}
+
+static conv_options describe(int batch, int height, int width, int cin, int cout) {
+    return (conv_options){.batch = batch,
+                          .height = height,
+                          .width = width,
+                          .cin = cin,
+                          .cout = cout,
+                          .kernel = 3,
+                          .stride = 1,
+                          .training = true};
+}
+
+static void test_sides(void **state) {
+    (void)state;
+    random_state random;
+    random_seed(&random, test_seed());
+    for (int height = 1; height <= 9; height++)
+        for (int width = 1; width <= 9; width += 1 + height % 2) {
+            conv_options o = describe(2, height, width, 16, 16);
+            check_all(&o, &random);
+        }
+}
+
+static void test_channels(void **state) {
+    (void)state;
+    static const int channels[] = {1, 3, 15, 16, 17, 48, 130};
+    random_state random;
+    random_seed(&random, test_seed());
+    for (size_t i = 0; i < sizeof channels / sizeof *channels; i++)
+        for (size_t k = 0; k < sizeof channels / sizeof *channels; k++) {
+            conv_options o = describe(1, 5, 6, channels[i], channels[k]);
+            check_all(&o, &random);
+        }
+}
+
+static void test_fused(void **state) {
+    (void)state;
+    random_state random;
+    random_seed(&random, test_seed());
+    for (int add = 0; add < 2; add++)
+        for (int activation = ACT_NONE; activation <= ACT_LEAKY; activation++)
+            for (int cout = 16; cout <= 21; cout += 5) {
+                conv_options o = describe(2, 7, 6, 16, cout);
+                o.fuse_bias = true;
+                o.fuse_add = add;
+                o.activation = (layer_activation)activation;
+                o.slope = 3;
+                check_all(&o, &random);
+            }
+}
+
+/* Several chunks of tiles and several blocks a thread. */
+static void test_large(void **state) {
+    (void)state;
+    random_state random;
+    random_seed(&random, test_seed());
+    conv_options o = describe(3, 61, 58, 32, 24);
+    check_all(&o, &random);
+}
+
+static void test_choice(void **state) {
+    (void)state;
+    backend *b = NULL;
+    vqz_diag diag = {""};
+    must(backend_create(&b, PRECISION_FLOAT32, 1, &diag), &diag);
+    conv_options o = describe(4, 16, 16, 64, 64);
+    assert_true(winograd_pays(b, &o));
+    o.height = o.width = 1; /* fifteen of sixteen outputs for nothing */
+    assert_true(winograd_possible(b, &o) && !winograd_pays(b, &o));
+    o = describe(4, 16, 16, 3, 64);
+    assert_true(winograd_possible(b, &o) && !winograd_pays(b, &o));
+    o = describe(4, 16, 16, 64, 64);
+    o.stride = 2;
+    assert_false(winograd_possible(b, &o));
+    o = describe(4, 16, 16, 64, 64);
+    o.src_type = TENSOR_BFLOAT16;
+    assert_false(winograd_possible(b, &o));
+    backend_free(b);
+}
+
+int main(void) {
+    print_message("SEED=%llu\n", (unsigned long long)test_seed());
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_sides), cmocka_unit_test(test_channels), cmocka_unit_test(test_fused),
+        cmocka_unit_test(test_large), cmocka_unit_test(test_choice),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,31 @@
+/*
+ * winograd.h - 3x3 convolutions of stride 1 in float32 with a quarter of the multiplications, by
+ * F(4x4, 3x3): forward and both gradients.  conv_create() takes it where it is known to be faster
+ * than the convolutions of oneDNN; the calls mean what those of tensor.h mean.
+ */
+#ifndef TRAINER_WINOGRAD_H
+#define TRAINER_WINOGRAD_H
+
+#include "trainer/tensor.h"
+
+typedef struct winograd winograd;
+
+/* Whether it can compute the convolution, and whether it is the faster way. */
+bool winograd_possible(const backend *b, const conv_options *options);
+bool winograd_pays(const backend *b, const conv_options *options);
+
+VQZ_MUST_CHECK vqz_status winograd_create(winograd **w, backend *b, const conv_options *options,
+                                          vqz_diag *diag);
+void winograd_free(winograd *w);
+/* For tests: "portable", "avx2" or "avx512" instead of the best; false where the processor or the build
+   lacks them. */
+bool winograd_use_kernels(winograd *w, const char *name);
+/* With bias, addition and activation where options->fuse_bias; else conv(src) alone. */
+void winograd_forward(const winograd *w, const float *weights, const float *bias, const float *src,
+                      const float *add, float *dst);
+void winograd_backward_data(const winograd *w, const float *weights, const float *grad_dst,
+                            float *grad_src);
+void winograd_backward_weights(const winograd *w, const float *src, const float *grad_dst,
+                               float *grad_weights);
+
+#endif

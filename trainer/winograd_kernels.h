@@ -1,0 +1,67 @@
+/*
+ * winograd_kernels.h - the inner loops of winograd.c, one table for each instruction set.
+ *
+ * Tensors in the transformed domain are cut into panels of PANEL channels, so that every loop runs
+ * over whole vectors and reads memory in order: of a tile, value i of the POINTS x POINTS grid lies
+ * at [i][panel][tile][PANEL].  Channels that fill up the last panel are zero.
+ */
+#ifndef TRAINER_WINOGRAD_KERNELS_H
+#define TRAINER_WINOGRAD_KERNELS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+enum {
+    WINOGRAD_PANEL = 16,
+    WINOGRAD_TILE = 4,  /* outputs a side */
+    WINOGRAD_SIDE = 6,  /* inputs a side, and products a side */
+    WINOGRAD_POINTS = WINOGRAD_SIDE * WINOGRAD_SIDE,
+    WINOGRAD_ROWS = 12  /* tiles of a block are a multiple of this */
+};
+
+/* Where a transform reads a tile: one pointer for each position, at channel 0.  Positions outside the
+   picture point at zeros. */
+typedef struct winograd_tile {
+    const float *at[WINOGRAD_POINTS];
+} winograd_tile;
+
+/* What happens to a tile of outputs on its way to the picture. */
+typedef struct winograd_output {
+    float *dst;        /* first value of the tile and the panel */
+    const float *add;  /* likewise, or NULL */
+    const float *bias; /* PANEL values, or NULL */
+    size_t row, pixel; /* distances in floats */
+    int rows, columns, channels; /* what of the tile and the panel exists */
+    bool activate;
+    float slope;
+} winograd_output;
+
+typedef struct winograd_kernels {
+    /* A tile of SIDE x SIDE inputs; dst: value 0, panel 0. */
+    void (*transform_src)(const winograd_tile *tile, size_t channels, float *dst, size_t panel_stride,
+                          size_t point_stride);
+    /* A tile of TILE x TILE gradients (pointers 0 to 15), for the gradient of the weights. */
+    void (*transform_grad)(const winograd_tile *tile, size_t channels, float *dst,
+                           size_t panel_stride, size_t point_stride);
+    /* dst (tiles, PANEL) = src (panels, tiles, PANEL) * weights (panels * PANEL, PANEL). */
+    void (*multiply)(const float *src, size_t panel_stride, const float *weights, size_t panels,
+                     size_t tiles, float *dst);
+    /* src: value 0 of one tile, [i][PANEL]. */
+    void (*transform_dst)(const float *src, size_t point_stride, const winograd_output *output);
+    /* dst (PANEL, PANEL) (+)= grad (tiles, PANEL)^T * src (tiles, PANEL); rows of dst are row_stride
+       floats apart. */
+    void (*multiply_grad)(const float *grad, const float *src, size_t tiles, bool accumulate,
+                          float *dst, size_t row_stride);
+    /* weights: nine taps, tap_stride apart, of PANEL channels each; dst: [i][PANEL]. */
+    void (*transform_weights)(const float *weights, size_t tap_stride, float *dst,
+                              size_t point_stride);
+    /* Its transpose: nine taps of PANEL gradients. */
+    void (*transform_grad_weights)(const float *src, size_t point_stride, float *taps);
+} winograd_kernels;
+
+extern const winograd_kernels winograd_kernels_portable;
+#if defined(__x86_64__)
+extern const winograd_kernels winograd_kernels_avx2, winograd_kernels_avx512;
+#endif
+
+#endif

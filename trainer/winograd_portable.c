@@ -1,0 +1,6 @@
+/* winograd_portable.c - the kernels for vectors of four floats: any processor. */
+#define LANES 4
+#define ROWS 2
+#define GRAD_ROWS 2
+#define TABLE winograd_kernels_portable
+#include "trainer/winograd_template.h"
