@@ -143,7 +143,7 @@ static void build_photo(model_spec *spec, train_settings *settings, int dims) {
                                  .beta = 1.0f,
                                  .adam_beta2 = 0.99f,
                                  .constant_part = 0.4f,
-                                 .warm_part = 0.6f,
+                                 .warm_part = 0.4f,
                                  .ema = true,
                                  .normalise_levels = true};
     /* Level 0 is the smallest file.  Each level asks 2.35 times less error a bit than the last. */
