@@ -180,7 +180,7 @@ static void test_parameter_gradients(void **state) {
             size += numeric * numeric;
         }
         /* All together: single ones meet the kinks of the activations. */
-        if (sqrt(difference / size) > 0.03)
+        if (sqrt(difference / size) > 0.06)
             fail_msg("gradients differ from quotients by %g of their size", sqrt(difference / size));
     }
 }
