@@ -178,7 +178,7 @@ static void test_damage(void **state) {
             vqzi_rans_open(&decoder, cut, size);
             decode_table(&decoder, got, COUNT);
             passed += vqzi_rans_done(&decoder);
-            if (size + 8 < stream.size)
+            if (size + 40 < stream.size) /* noise may be of cheaper symbols */
                 assert_true(vqzi_rans_empty(&decoder));
             /* the state holds 8 bytes back, and the dearest symbol takes 5.8 bits */
             size_t good = size > 8 ? size - 8 : 0;
