@@ -100,15 +100,12 @@ void vqzi_prior_unprepare(vqzi_prepared_prior *prepared) {
     free(prepared);
 }
 
-uint64_t vqzi_prior_work(const vqzi_prepared_prior *prepared) {
+uint64_t vqzi_prior_work(const vqzi_model *model) {
     uint64_t work = 0;
-    for (uint32_t i = 0; i < prepared->stage_count; i++) {
-        const vqzi_prepared_stage *stage = &prepared->stages[i];
-        const vqzi_op *ops = stage->ops;
-        work += (uint64_t)ops[0].channels * ops[0].kernel * ops[0].kernel *
-                    (stage->begin + stage->own) +
-                (uint64_t)ops[1].channels * ops[0].channels +
-                (uint64_t)ops[2].channels * (ops[1].channels + VQZI_ELEMENT_WORK);
+    for (uint32_t i = 0; i < model->prior.stage_count; i++) {
+        const vqzi_net *net = &model->prior.stages[i].net;
+        work += vqzi_net_macs_per_input_position_x1000(net) / 1000 +
+                (uint64_t)net->ops[VQZI_STAGE_OPS - 1].channels * VQZI_ELEMENT_WORK;
     }
     return work;
 }

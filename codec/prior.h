@@ -28,7 +28,7 @@ VQZ_MUST_CHECK vqz_status vqzi_prior_create(vqzi_prior_coder **coder,
 void vqzi_prior_free(vqzi_prior_coder *coder);
 
 /* Multiply-accumulates of a position, as team.h counts work. */
-uint64_t vqzi_prior_work(const vqzi_prepared_prior *prepared);
+uint64_t vqzi_prior_work(const vqzi_model *model);
 
 /* A tile in the arrays of a picture: position (y, x) has its latents at latents + y * latent_pitch +
    x * D and its code of plane p at codes[p] + y * code_pitch + x. */

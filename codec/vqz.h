@@ -157,12 +157,25 @@ VQZ_API void vqz_context_free(vqz_context *context);
 
 /* ---- encode and decode ---- */
 
+/* How the index planes are coded.  A model without a prior knows zstd alone. */
+typedef enum vqz_entropy {
+    VQZ_ENTROPY_AUTO = 0, /* whichever is smaller */
+    VQZ_ENTROPY_RANS = 1, /* with the model's prior */
+    VQZ_ENTROPY_ZSTD = 2
+} vqz_entropy;
+
 typedef struct vqz_encode_options {
     int quality; /* 1 (smallest) to 100 (best); default 50.  Ignored by one-level models. */
     const void *icc;
     size_t icc_size; /* ICC profile to keep, or NULL */
     const void *exif;
     size_t exif_size; /* EXIF block to keep (TIFF structure), or NULL */
+    /* How long to search for indices that cost few bits, with a model that has a prior: 1, the nearest
+       entry; 2-4, one towards zero too; 5-6, one towards what the prior expects too; 7-9, more than
+       one pass, in which an index is chosen for its neighbours' sake too.  Default 6. */
+    int effort;
+    int entropy;     /* vqz_entropy; default VQZ_ENTROPY_AUTO */
+    int progressive; /* 1: the coarse planes of the whole picture first, with a model that has a prior */
 } vqz_encode_options;
 VQZ_API void vqz_encode_options_init(vqz_encode_options *options);
 
@@ -182,6 +195,14 @@ VQZ_API VQZ_MUST_CHECK vqz_status vqz_read_info(const void *file, size_t file_si
 VQZ_API VQZ_MUST_CHECK vqz_status vqz_decode(vqz_context *context, const vqz_model *model,
                                              const void *file, size_t file_size,
                                              const vqz_image *image, vqz_diag *diag);
+
+/* Reads the index planes of a file: codes receives (planes, rows, columns) values, plane after plane, where
+   planes is vqz_model_info's and a side of the latent is the picture's divided by the model's stride,
+   rounded up.  count: how many values there is room for; anything but that number is an
+   ARGUMENT error. */
+VQZ_API VQZ_MUST_CHECK vqz_status vqz_read_codes(vqz_context *context, const vqz_model *model,
+                                                 const void *file, size_t file_size,
+                                                 uint16_t *codes, size_t count, vqz_diag *diag);
 
 /* ---- rows: pictures that are never in memory whole ---- */
 
