@@ -73,7 +73,8 @@ typedef struct vqz_limits {
     uint64_t max_memory;         /* bytes of work memory in one call;   default 2^30.  The result
                                     and zstd's tables (up to 100 MB for alpha and metadata, a few
                                     elsewhere) come on top. */
-    uint64_t max_macs_per_pixel; /* of one network of a model;          default 250000 */
+    uint64_t max_macs_per_pixel; /* of a model's encoder network, and of its decoder network and
+                                    its prior together;                 default 250000 */
 } vqz_limits;
 VQZ_API void vqz_limits_init(vqz_limits *limits);
 
@@ -93,6 +94,7 @@ typedef struct vqz_model_info {
     uint64_t analysis_macs; /* multiply-accumulates per pixel of the encoder network */
     uint64_t synthesis_macs; /* the same of the decoder network */
     const char *card;       /* JSON text written by the trainer, NUL-terminated; may be "" */
+    uint64_t prior_macs;    /* multiply-accumulates per pixel of the prior, on both sides; 0: none */
 } vqz_model_info;
 
 /* Parses, checks and prepares a .vqm file held in memory; data may be released afterwards.

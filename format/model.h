@@ -34,7 +34,7 @@
 
 enum {
     VQZI_MAX_OPS = 64,
-    VQZI_MAX_CHANNELS = 1024,      /* of a register */
+    VQZI_MAX_CHANNELS = 1024,      /* of a register but the last of a stage */
     VQZI_MAX_LATENT_CHANNELS = 256,
     VQZI_MAX_PLANE_DIMS = 64,
     VQZI_MAX_PLANES = 64,
@@ -196,6 +196,8 @@ VQZ_MUST_CHECK vqz_status vqzi_model_serialise(vqzi_model *model, void **data, s
 /* Multiply-accumulates of a net per position of its input times 1000 (so that strides stay exact
    enough); input channels of register r through vqzi_net_channels. */
 uint64_t vqzi_net_macs_per_input_position_x1000(const vqzi_net *net);
+/* The same of all stages of the prior per latent position; 0 without a prior. */
+uint64_t vqzi_prior_macs_per_position(const vqzi_model *model);
 uint32_t vqzi_net_channels(const vqzi_net *net, uint32_t reg);
 /* Shape of register r of a checked net.  A value lies in [-2^(bits-1), 2^(bits-1) - 1].  scale is
    log2 of the reduction against the net's input: a register has input positions >> scale of them in

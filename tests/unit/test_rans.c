@@ -156,7 +156,8 @@ static void decode_table(vqzi_rans_decoder *decoder, uint8_t *symbols, size_t co
 }
 
 /* A stream that was cut starts as the whole does, and says that it is not whole; bytes that were
-   altered never pass.  What is read lies in a block of its own, so that sanitizers see a step outside. */
+   altered never pass.  What is read lies in a block of its own, so that sanitizers see a step
+   outside. */
 static void test_damage(void **state) {
     (void)state;
     enum { COUNT = 240 };
