@@ -100,7 +100,7 @@ $(BUILD)/codec/kernels/x86/%_avx512.o: private ALL_CFLAGS += -mavx512bw
 $(BUILD)/codec/kernels/x86/%_avx512vnni.o: private ALL_CFLAGS += -mavx512bw -mavx512vnni
 # gcc's first scheduling would load more at once than the registers of the NEON kernels have room for.
 $(BUILD)/codec/kernels/arm/%_neon.o: private ALL_CFLAGS += $(if $(findstring clang,$(CC)),,-fno-schedule-insns)
-$(BUILD)/format/model_%.o: private ALL_CFLAGS += -O3
+$(BUILD)/format/model_%.o $(BUILD)/format/prior_%.o: private ALL_CFLAGS += -O3
 $(BUILD)/trainer/%.o: private ALL_CFLAGS += -O3 -fno-math-errno -fno-trapping-math
 $(BUILD)/trainer/winograd_portable.o: private ALL_CFLAGS += -ffp-contract=fast
 $(BUILD)/trainer/x86/%_avx2.o: private ALL_CFLAGS += -ffp-contract=fast -mavx2 -mfma

@@ -1,8 +1,9 @@
 /*
  * decode.c - .vqz -> picture.
  *
- * Container tiles are read into a ring of index rows that holds just as many tile rows as the
- * synthesis of one tile row looks at (its own and the neighbours its halo reaches).  The picture is
+ * Container tiles are read (tile_reader.h) into a ring that holds just as many tile rows as the
+ * synthesis of one tile row looks at (its own and the neighbours its halo reaches): of indices in
+ * version 1, of latents in version 2, whose prior has looked them up already.  The picture is
  * synthesised in bands one work tile high: straight into the caller's rows when he asks for a whole
  * band, else into a buffer that his rows are copied from.
  */
@@ -10,6 +11,7 @@
 #include "codec/internal.h"
 #include "codec/pixels.h"
 #include "codec/quantise.h"
+#include "codec/tile_reader.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -22,76 +24,15 @@ struct vqz_decoder {
     uint32_t channels;
     vqzi_job job;
     vqzi_quantiser *quantiser;
-    vqzi_stream_coder *coder;
+    vqzi_tile_reader *reader;
     vqzi_alpha alpha;
-    vqzi_reader reader;
     uint32_t ring_size;  /* tile rows held */
     uint32_t tiles_read; /* tile rows read so far */
-    uint16_t *ring;      /* (ring_size, planes, tile rows, columns) */
+    uint16_t *ring;      /* version 1: (ring_size, planes, tile rows, columns) */
+    int16_t *latents;    /* version 2: (ring_size, tile rows, columns, D) */
     uint32_t y;          /* rows given to the caller so far */
     uint8_t *band;       /* (job.band, width, channels): the band that y is in, or NULL */
 };
-
-/* ---- facts and metadata ---- */
-
-vqz_status vqz_read_info(const void *file, size_t file_size, vqz_info *info, vqz_diag *diag) {
-    vqzi_header header;
-    uint64_t icc = 0, exif = 0;
-    vqz_status status;
-    VQZ_TRY(vqzi_header_read(&header, file, file_size, diag));
-    status = header.icc_data ? vqzi_packed_size(header.icc_data, header.icc_size, &icc) : VQZ_OK;
-    if (status == VQZ_OK && header.exif_data)
-        status = vqzi_packed_size(header.exif_data, header.exif_size, &exif);
-    if (status != VQZ_OK)
-        return vqzi_fail(diag, status, "a metadata chunk of the file is damaged");
-    memset(info, 0, sizeof *info);
-    info->version = header.version;
-    info->width = header.width;
-    info->height = header.height;
-    info->channels = (header.gray ? 1u : 3u) + (header.alpha ? 1u : 0u);
-    info->quality = header.quality;
-    memcpy(info->model_hash, header.model_hash, sizeof info->model_hash);
-    info->icc_size = icc;
-    info->exif_size = exif;
-    info->index_bytes = header.tiles_size;
-    info->chunk_bytes = header.tiles_offset - header.chunks_offset;
-    info->header_bytes = file_size - info->index_bytes - info->chunk_bytes;
-    return VQZ_OK;
-}
-
-vqz_status vqz_read_metadata(const void *file, size_t file_size, vqz_metadata kind, void **data,
-                             size_t *size, vqz_diag *diag) {
-    vqzi_header header;
-    uint64_t raw_size;
-    if (kind != VQZ_METADATA_ICC && kind != VQZ_METADATA_EXIF)
-        return vqzi_fail(diag, VQZ_ERROR_ARGUMENT, "unknown kind of metadata %d", (int)kind);
-    VQZ_TRY(vqzi_header_read(&header, file, file_size, diag));
-    const char *name = kind == VQZ_METADATA_ICC ? "ICC profile" : "EXIF block";
-    const uint8_t *payload = kind == VQZ_METADATA_ICC ? header.icc_data : header.exif_data;
-    size_t payload_size = kind == VQZ_METADATA_ICC ? header.icc_size : header.exif_size;
-    if (!payload) {
-        *data = NULL;
-        *size = 0;
-        return VQZ_OK;
-    }
-    vqz_status status = vqzi_packed_size(payload, payload_size, &raw_size);
-    if (status != VQZ_OK)
-        return vqzi_fail(diag, status, "the %s of the file is damaged", name);
-    if (raw_size > VQZI_MAX_METADATA)
-        return vqzi_fail(diag, VQZ_ERROR_LIMIT, "the %s of the file exceeds %d bytes", name,
-                         VQZI_MAX_METADATA);
-    uint8_t *raw = malloc(raw_size > 0 ? (size_t)raw_size : 1);
-    if (!raw)
-        return vqzi_fail(diag, VQZ_ERROR_MEMORY, "out of memory for the %s", name);
-    status = vqzi_unpack(payload, payload_size, raw, (size_t)raw_size);
-    if (status != VQZ_OK) {
-        free(raw);
-        return vqzi_fail(diag, status, "the %s of the file is damaged", name);
-    }
-    *data = raw;
-    *size = (size_t)raw_size;
-    return VQZ_OK;
-}
 
 /* ---- setting up ---- */
 
@@ -99,31 +40,16 @@ static size_t row_bytes(const vqz_decoder *decoder) {
     return (size_t)decoder->header.width * decoder->channels;
 }
 
-static vqz_status check_request(const vqz_decoder *decoder, vqz_diag *diag) {
-    const vqzi_header *header = &decoder->header;
-    const uint8_t *needs = header->model_hash, *has = decoder->model->hash;
-
-    if (memcmp(needs, has, sizeof header->model_hash) != 0)
-        return vqzi_fail(diag, VQZ_ERROR_MODEL_MISMATCH,
-                         "the file was made with model %02x%02x%02x%02x and this is model "
-                         "%02x%02x%02x%02x; load the model whose hash starts with "
-                         "%02x%02x%02x%02x",
-                         needs[0], needs[1], needs[2], needs[3], has[0], has[1], has[2], has[3],
-                         needs[0], needs[1], needs[2], needs[3]);
-    if (decoder->model->channels == 1 && !header->gray)
-        return vqzi_fail(diag, VQZ_ERROR_CORRUPT, "the file has colours but its model is gray");
-    if ((header->alpha_data != NULL) != (header->alpha && decoder->model->channels != 4))
-        return vqzi_fail(diag, VQZ_ERROR_CORRUPT, header->alpha_data
-                         ? "the file stores its alpha twice" : "the file lacks its alpha chunk");
-    return vqzi_check_size(decoder->context, header->width, header->height, decoder->channels,
-                           diag);
+/* Rows of pixels of a container tile. */
+static uint32_t tile_height(const vqz_decoder *decoder) {
+    return decoder->job.tile_rows * decoder->model->stride;
 }
 
 /* Latent rows that container tile row `tile` looks at. */
 static vqzi_span rows_needed(const vqz_decoder *decoder, uint32_t tile) {
-    int64_t begin = (int64_t)tile * VQZI_TILE;
+    int64_t begin = (int64_t)tile * tile_height(decoder);
     return vqzi_net_input_span(decoder->net, decoder->job.rows,
-                               (vqzi_span){begin, begin + VQZI_TILE});
+                               (vqzi_span){begin, begin + tile_height(decoder)});
 }
 
 /* Tile rows that must be held at once. */
@@ -139,10 +65,12 @@ static uint32_t ring_rows(const vqz_decoder *decoder) {
     return most;
 }
 
-static vqz_status prepare(vqz_decoder *decoder, const vqz_model *model, vqz_diag *diag) {
+static vqz_status prepare(vqz_decoder *decoder, const vqz_model *model, const uint8_t *file,
+                          vqz_diag *diag) {
     const vqz_context *context = decoder->context;
     const vqzi_header *header = &decoder->header;
     vqzi_job *job = &decoder->job;
+    uint32_t tile_rows = vqzi_tile_rows(decoder->model, header);
     vqzi_quantiser_options options = {
         .level = vqzi_model_level(decoder->model, (int)header->quality),
         .kernels = &context->kernels,
@@ -153,27 +81,46 @@ static vqz_status prepare(vqz_decoder *decoder, const vqz_model *model, vqz_diag
     /* First the sizes that the ring and the quantiser follow from, then again within what they
        leave of the memory limit; a smaller work tile only needs narrower rows. */
     VQZ_TRY(vqzi_job_plan(job, context, model, decoder->net, header->width, header->height,
-                          row_bytes(decoder), 0, diag));
+                          tile_rows, row_bytes(decoder), 0, diag));
     decoder->ring_size = ring_rows(decoder);
     options.max_width = job->plan.max_tile_width;
+    uint32_t depth = header->version == 1 ? decoder->model->plane_count
+                                          : decoder->model->latent_channels;
     uint64_t ring = vqzi_mul_sizes((uint64_t)decoder->ring_size * job->tile_rows * job->columns,
-                                   decoder->model->plane_count * sizeof(uint16_t));
+                                   depth * sizeof(uint16_t));
+    vqzi_tile_reader_options reader = {
+        .context = context,
+        .model = model,
+        .header = header,
+        .file = file,
+        .columns = job->columns,
+        .rows = job->rows,
+        .quantiser_width = options.max_width,
+    };
     uint64_t other = vqzi_add_sizes(ring, vqzi_quantiser_memory(decoder->model, &options));
+    other = vqzi_add_sizes(other, vqzi_tile_reader_memory(&reader));
     if (header->alpha_data)
         other = vqzi_add_sizes(other, vqzi_alpha_memory(header->width));
     VQZ_TRY(vqzi_job_plan(job, context, model, decoder->net, header->width, header->height,
-                          row_bytes(decoder), other, diag));
+                          tile_rows, row_bytes(decoder), other, diag));
 
     vqz_status status = VQZ_ERROR_MEMORY;
-    if (ring <= SIZE_MAX)
-        decoder->ring = malloc((size_t)ring);
-    if (decoder->ring)
+    void *memory = ring <= SIZE_MAX ? malloc((size_t)ring) : NULL;
+    if (header->version == 1)
+        decoder->ring = memory;
+    else
+        decoder->latents = memory;
+    if (memory)
         status = vqzi_quantiser_create(&decoder->quantiser, decoder->model, &options);
     if (status == VQZ_OK)
         status = vqzi_job_open(job, context, decoder->net, options.level);
-    if (status == VQZ_OK)
-        status = vqzi_stream_coder_create(&decoder->coder, decoder->model, options.level.nearest,
-                                          &context->team);
+    if (status == VQZ_OK) {
+        reader.quantiser = decoder->quantiser;
+        status = vqzi_tile_reader_create(&decoder->reader, &reader);
+        if (status == VQZ_ERROR_CORRUPT || status == VQZ_ERROR_TRUNCATED)
+            return vqzi_fail(diag, status, "the index of the file's segments is damaged (%s)",
+                             vqz_status_string(status));
+    }
     if (status == VQZ_OK && header->alpha_data) {
         status = vqzi_alpha_read_begin(&decoder->alpha, header->width, header->height,
                                        header->alpha_data, header->alpha_size);
@@ -196,12 +143,10 @@ vqz_status vqz_decoder_create(vqz_decoder **out, vqz_context *context, const vqz
     decoder->context = context;
     decoder->model = &model->model;
     decoder->header = header;
-    decoder->channels = (header.gray ? 1u : 3u) + (header.alpha ? 1u : 0u);
-    decoder->reader.data = (const uint8_t *)file + header.tiles_offset;
-    decoder->reader.size = header.tiles_size;
-    vqz_status status = check_request(decoder, diag);
+    decoder->channels = vqzi_header_channels(&header);
+    vqz_status status = vqzi_check_file(context, model, &header, diag);
     if (status == VQZ_OK)
-        status = prepare(decoder, model, diag);
+        status = prepare(decoder, model, file, diag);
     if (status != VQZ_OK) {
         vqz_decoder_free(decoder);
         return status;
@@ -215,9 +160,10 @@ void vqz_decoder_free(vqz_decoder *decoder) {
         return;
     vqzi_job_close(&decoder->job);
     vqzi_quantiser_free(decoder->quantiser);
-    vqzi_stream_coder_free(decoder->coder);
+    vqzi_tile_reader_free(decoder->reader);
     vqzi_alpha_clear(&decoder->alpha);
     free(decoder->ring);
+    free(decoder->latents);
     free(decoder->band);
     free(decoder);
 }
@@ -233,19 +179,22 @@ static uint16_t *ring_at(const vqz_decoder *decoder, uint32_t p, uint32_t row, u
     return decoder->ring + line * job->columns + column;
 }
 
-static vqz_status read_tile_row(vqz_decoder *decoder) {
+/* Latents from (row, column) on. */
+static int16_t *latents_at(const vqz_decoder *decoder, uint32_t row, uint32_t column) {
     const vqzi_job *job = &decoder->job;
-    uint32_t y = decoder->tiles_read * job->tile_rows;
-    uint32_t rows = VQZI_MIN(job->tile_rows, job->rows - y);
+    size_t line = (size_t)(row / job->tile_rows % decoder->ring_size) * job->tile_rows +
+                  row % job->tile_rows;
+    return decoder->latents + (line * job->columns + column) * decoder->model->latent_channels;
+}
+
+static vqz_status read_tile_row(vqz_decoder *decoder) {
+    uint32_t y = decoder->tiles_read++ * decoder->job.tile_rows;
     uint16_t *planes[VQZI_MAX_PLANES];
-    for (uint32_t x = 0; x < job->columns; x += job->tile_rows) {
-        for (uint32_t p = 0; p < decoder->model->plane_count; p++)
-            planes[p] = ring_at(decoder, p, y, x);
-        VQZ_TRY(vqzi_tile_read(decoder->coder, &decoder->reader, planes, rows,
-                               VQZI_MIN(job->tile_rows, job->columns - x), job->columns));
-    }
-    decoder->tiles_read++;
-    return VQZ_OK;
+    if (decoder->latents)
+        return vqzi_tile_reader_run(decoder->reader, latents_at(decoder, y, 0), NULL);
+    for (uint32_t p = 0; p < decoder->model->plane_count; p++)
+        planes[p] = ring_at(decoder, p, y, 0);
+    return vqzi_tile_reader_run(decoder->reader, NULL, planes);
 }
 
 /* Reads the tile rows that the band in tile row `tile` looks at; the tile row itself is read whether
@@ -275,15 +224,21 @@ typedef struct work_tile {
     vqzi_view input, output;
 } work_tile;
 
+/* Latents of a row for the network. */
 static void dequantise_row(const void *job, int thread, int64_t row) {
     const work_tile *tile = job;
     const vqzi_view *input = &tile->input;
+    int16_t *dst = input->data + (size_t)(row - input->y.begin) * input->pitch;
+    uint32_t begin = (uint32_t)input->x.begin, width = (uint32_t)(input->x.end - input->x.begin);
     const uint16_t *planes[VQZI_MAX_PLANES];
+    if (tile->decoder->latents) {
+        memcpy(dst, latents_at(tile->decoder, (uint32_t)row, begin),
+               (size_t)width * input->channels * sizeof *dst);
+        return;
+    }
     for (uint32_t p = 0; p < tile->decoder->model->plane_count; p++)
-        planes[p] = ring_at(tile->decoder, p, (uint32_t)row, (uint32_t)input->x.begin);
-    vqzi_dequantise_row(tile->decoder->quantiser, thread, planes,
-                        (uint32_t)(input->x.end - input->x.begin),
-                        input->data + (size_t)(row - input->y.begin) * input->pitch);
+        planes[p] = ring_at(tile->decoder, p, (uint32_t)row, begin);
+    vqzi_dequantise_row(tile->decoder->quantiser, thread, planes, width, dst);
 }
 
 static void store_row(const void *job, int thread, int64_t row) {
@@ -320,13 +275,13 @@ static void decode_work_tile(const void *argument, int worker, int64_t index) {
 static vqz_status decode_band(vqz_decoder *decoder, uint8_t *rows, size_t stride,
                               uint32_t height) {
     pixel_band band = {decoder, rows, stride, height};
-    VQZ_TRY(read_tiles(decoder, decoder->y / VQZI_TILE));
+    VQZ_TRY(read_tiles(decoder, decoder->y / tile_height(decoder)));
     vqzi_job_run_band(&decoder->job, decode_work_tile, &band);
     for (uint32_t y = 0; decoder->header.alpha_data && y < height; y++)
         VQZ_TRY(vqzi_alpha_read(&decoder->alpha, rows + y * stride + decoder->channels - 1,
                                 decoder->channels));
     bool last = decoder->y + height == decoder->header.height;
-    return last && decoder->reader.position != decoder->reader.size ? VQZ_ERROR_CORRUPT : VQZ_OK;
+    return last ? vqzi_tile_reader_finish(decoder->reader) : VQZ_OK;
 }
 
 /* Gives some of `count` rows, at least one. */

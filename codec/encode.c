@@ -2,14 +2,18 @@
  * encode.c - picture -> .vqz.
  *
  * Rows of pixels go into a ring that holds just as many as one row of work tiles (net.h) looks at,
- * halo included.  As soon as the last of them is there the row of work tiles is analysed and its
- * latents go straight through the quantiser; as soon as a row of container tiles has its indices,
- * its streams are written.  So neither the picture nor its latents are ever held.
+ * halo included.  As soon as the last of them is there the row of work tiles is analysed.
+ *   version 1, of models without a prior: the latents go straight through the quantiser; as soon as
+ *     a row of container tiles has its indices, its streams are written;
+ *   version 2: as soon as a row of container tiles has its latents, their codes are chosen and
+ *     written (tile_writer.h).
+ * So neither the picture nor its latents are ever held.
  */
 #include "codec/alpha.h"
 #include "codec/internal.h"
 #include "codec/pixels.h"
 #include "codec/quantise.h"
+#include "codec/tile_writer.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -21,12 +25,15 @@ struct vqz_encoder {
     uint32_t width, height, channels;
     vqz_encode_options options;
     vqzi_job job;
+    vqzi_tile_writer *writer; /* version 2, else NULL */
+    /* version 1 */
     vqzi_quantiser *quantiser;
     vqzi_stream_coder *coder;
+    uint16_t *indices; /* (planes, tile rows, columns) of one row of container tiles */
+    /* both */
     uint8_t *ring;        /* (job.band, width, channels): row y at y modulo job.band */
     uint32_t rows;        /* of pixels, written so far */
     uint32_t latent_rows; /* analysed so far */
-    uint16_t *indices;    /* (planes, tile rows, columns) of one row of container tiles */
     vqzi_alpha alpha;
     vqzi_buffer alpha_chunk, tiles;
 };
@@ -34,6 +41,7 @@ struct vqz_encoder {
 void vqz_encode_options_init(vqz_encode_options *options) {
     memset(options, 0, sizeof *options);
     options->quality = 50;
+    options->effort = 6;
 }
 
 static vqz_status check_request(const vqz_encoder *encoder, vqz_diag *diag) {
@@ -47,6 +55,16 @@ static vqz_status check_request(const vqz_encoder *encoder, vqz_diag *diag) {
     if (options->quality < 1 || options->quality > 100)
         return vqzi_fail(diag, VQZ_ERROR_ARGUMENT, "quality %d; 1 (smallest) to 100 (best) exist",
                          options->quality);
+    if (options->effort < 1 || options->effort > 9)
+        return vqzi_fail(diag, VQZ_ERROR_ARGUMENT, "effort %d; 1 (fastest) to 9 exist",
+                         options->effort);
+    if (options->entropy < VQZ_ENTROPY_AUTO || options->entropy > VQZ_ENTROPY_ZSTD)
+        return vqzi_fail(diag, VQZ_ERROR_ARGUMENT, "unknown entropy coder %d in the options",
+                         options->entropy);
+    if (encoder->model->prior.stage_count == 0 &&
+        (options->entropy == VQZ_ENTROPY_RANS || options->progressive))
+        return vqzi_fail(diag, VQZ_ERROR_ARGUMENT,
+                         "the model has no prior; rANS and progressive files need one");
     if ((options->icc_size > 0 && !options->icc) || (options->exif_size > 0 && !options->exif))
         return vqzi_fail(diag, VQZ_ERROR_ARGUMENT, "a metadata block has a size but no data");
     if (options->icc_size > VQZI_MAX_METADATA || options->exif_size > VQZI_MAX_METADATA)
@@ -64,14 +82,27 @@ static size_t row_bytes(const vqz_encoder *encoder) {
     return (size_t)encoder->width * encoder->channels;
 }
 
+static vqz_status prepare_version_1(vqz_encoder *encoder, const vqzi_quantiser_options *options,
+                                    uint64_t indices) {
+    if (indices <= SIZE_MAX)
+        encoder->indices = malloc((size_t)indices);
+    if (!encoder->indices)
+        return VQZ_ERROR_MEMORY;
+    VQZ_TRY(vqzi_quantiser_create(&encoder->quantiser, encoder->model, options));
+    return vqzi_stream_coder_create(&encoder->coder, encoder->model, options->level.nearest,
+                                    &encoder->context->team);
+}
+
 static vqz_status prepare(vqz_encoder *encoder, const vqz_model *model, vqz_diag *diag) {
     const vqz_context *context = encoder->context;
     const vqz_encode_options *request = &encoder->options;
     if (vqzi_model_net(model, true, &encoder->net) != VQZ_OK)
         return vqzi_fail(diag, VQZ_ERROR_MEMORY, "out of memory for the analysis network");
+    bool version_2 = encoder->model->prior.stage_count > 0;
     uint32_t stride = encoder->model->stride;
-    uint64_t columns = (encoder->width + stride - 1) / stride;
-    uint64_t indices = columns * (VQZI_TILE / stride) * encoder->model->plane_count *
+    uint32_t columns = (encoder->width + stride - 1) / stride;
+    uint32_t tile_rows = (version_2 ? VQZI_TILE_ROWS : VQZI_TILE) / stride;
+    uint64_t indices = (uint64_t)columns * tile_rows * encoder->model->plane_count *
                        sizeof(uint16_t);
     vqzi_quantiser_options options = {
         .level = vqzi_model_level(encoder->model, request->quality),
@@ -81,26 +112,33 @@ static vqz_status prepare(vqz_encoder *encoder, const vqz_model *model, vqz_diag
         .kernels = &context->kernels,
         .threads = context->team.threads,
     };
-    uint64_t other = vqzi_quantiser_memory(encoder->model, &options) + indices;
+    vqzi_tile_writer_options writer = {
+        .context = context,
+        .model = model,
+        .level = options.level,
+        .columns = columns,
+        .rows = (encoder->height + stride - 1) / stride,
+        .effort = request->effort,
+        .entropy = request->entropy,
+        .progressive = request->progressive != 0,
+    };
+    uint64_t other = version_2 ? vqzi_tile_writer_memory(&writer)
+                               : vqzi_quantiser_memory(encoder->model, &options) + indices;
     if (needs_alpha_chunk(encoder))
         other += vqzi_alpha_memory(encoder->width);
     other += 2 * ((uint64_t)request->icc_size + request->exif_size); /* frame, payload */
     VQZ_TRY(vqzi_job_plan(&encoder->job, context, model, encoder->net, encoder->width,
-                          encoder->height, row_bytes(encoder), other, diag));
+                          encoder->height, tile_rows, row_bytes(encoder), other, diag));
 
     vqz_status status = VQZ_ERROR_MEMORY;
     size_t ring;
-    if (indices <= SIZE_MAX)
-        encoder->indices = malloc((size_t)indices);
     if (vqzi_mul(encoder->job.band, row_bytes(encoder), &ring))
         encoder->ring = malloc(ring);
-    if (encoder->indices && encoder->ring)
-        status = vqzi_quantiser_create(&encoder->quantiser, encoder->model, &options);
-    if (status == VQZ_OK)
+    if (encoder->ring)
         status = vqzi_job_open(&encoder->job, context, encoder->net, options.level);
     if (status == VQZ_OK)
-        status = vqzi_stream_coder_create(&encoder->coder, encoder->model, options.level.nearest,
-                                          &context->team);
+        status = version_2 ? vqzi_tile_writer_create(&encoder->writer, &writer)
+                           : prepare_version_1(encoder, &options, indices);
     if (status == VQZ_OK && needs_alpha_chunk(encoder))
         status = vqzi_alpha_write_begin(&encoder->alpha, encoder->width, encoder->height,
                                         &encoder->alpha_chunk);
@@ -153,20 +191,26 @@ static void load_row(const void *job, int thread, int64_t row) {
                          encoder->width, encoder->channels);
 }
 
+/* Quantises a row of latents, or keeps it. */
 static void quantise_row(const void *job, int thread, int64_t row) {
     const work_tile *tile = job;
     const vqz_encoder *encoder = tile->encoder;
-    const vqzi_view *latents = &tile->latents;
+    const vqzi_view *view = &tile->latents;
     uint32_t columns = encoder->job.columns, tile_rows = encoder->job.tile_rows;
-    uint32_t end_x = VQZI_MIN(tile->x + encoder->job.plan.tile_width, columns);
+    uint32_t width = VQZI_MIN(encoder->job.plan.tile_width, columns - tile->x);
+    const int16_t *latents = view->data + (size_t)(row - view->y.begin) * view->pitch +
+                             (size_t)(tile->x - view->x.begin) * view->channels;
     uint16_t *planes[VQZI_MAX_PLANES];
+    if (encoder->writer) {
+        memcpy(vqzi_tile_writer_row(encoder->writer, (uint32_t)row) +
+                   (size_t)tile->x * view->channels,
+               latents, (size_t)width * view->channels * sizeof *latents);
+        return;
+    }
     for (uint32_t p = 0; p < encoder->model->plane_count; p++)
         planes[p] = encoder->indices +
                     ((size_t)p * tile_rows + (size_t)row % tile_rows) * columns + tile->x;
-    vqzi_quantise_row(encoder->quantiser, thread,
-                      latents->data + (size_t)(row - latents->y.begin) * latents->pitch +
-                          (size_t)(tile->x - latents->x.begin) * latents->channels,
-                      end_x - tile->x, planes);
+    vqzi_quantise_row(encoder->quantiser, thread, latents, width, planes);
 }
 
 static void encode_work_tile(const void *argument, int worker, int64_t index) {
@@ -184,14 +228,18 @@ static void encode_work_tile(const void *argument, int worker, int64_t index) {
     vqzi_team_run(team, pixels * input->channels * VQZI_ELEMENT_WORK, input->y.begin, input->y.end,
                   load_row, &tile);
     tile.latents = vqzi_executor_run(job->executors[worker]);
-    vqzi_team_run(team, width * height * vqzi_quantiser_work(encoder->quantiser), y,
-                  (int64_t)(y + height), quantise_row, &tile);
+    uint64_t work = encoder->writer
+                        ? (uint64_t)encoder->model->latent_channels * VQZI_ELEMENT_WORK
+                        : vqzi_quantiser_work(encoder->quantiser);
+    vqzi_team_run(team, width * height * work, y, (int64_t)(y + height), quantise_row, &tile);
 }
 
 /* Writes the tiles whose last latent row is the last analysed. */
 static vqz_status write_tiles(vqz_encoder *encoder) {
     const vqzi_job *job = &encoder->job;
     uint32_t rows = (encoder->latent_rows - 1) % job->tile_rows + 1;
+    if (encoder->writer)
+        return vqzi_tile_writer_run(encoder->writer, encoder->latent_rows - rows, rows);
     for (uint32_t x = 0; x < job->columns; x += job->tile_rows) {
         const uint16_t *planes[VQZI_MAX_PLANES];
         for (uint32_t p = 0; p < encoder->model->plane_count; p++)
@@ -247,10 +295,11 @@ vqz_status vqz_encoder_write(vqz_encoder *encoder, const uint8_t *rows, size_t s
     return VQZ_OK;
 }
 
-static vqz_status write_file(const vqz_encoder *encoder, vqzi_buffer *file) {
+static vqz_status write_file(vqz_encoder *encoder, vqzi_buffer *file) {
     const vqz_encode_options *options = &encoder->options;
     vqzi_buffer icc = {0}, exif = {0};
     vqzi_header header = {
+        .version = 1,
         .width = encoder->width,
         .height = encoder->height,
         .quality = (uint32_t)options->quality,
@@ -261,8 +310,13 @@ static vqz_status write_file(const vqz_encoder *encoder, vqzi_buffer *file) {
     };
     vqz_status status = VQZ_OK;
 
+    if (encoder->writer) {
+        header.version = 2;
+        header.scans = options->progressive != 0;
+        status = vqzi_tile_writer_finish(encoder->writer, &header.rans, &encoder->tiles);
+    }
     memcpy(header.model_hash, encoder->model->hash, sizeof header.model_hash);
-    if (options->icc_size > 0)
+    if (status == VQZ_OK && options->icc_size > 0)
         status = vqzi_pack(&icc, options->icc, options->icc_size);
     if (status == VQZ_OK && options->exif_size > 0)
         status = vqzi_pack(&exif, options->exif, options->exif_size);
@@ -302,6 +356,7 @@ void vqz_encoder_free(vqz_encoder *encoder) {
     if (!encoder)
         return;
     vqzi_job_close(&encoder->job);
+    vqzi_tile_writer_free(encoder->writer);
     vqzi_quantiser_free(encoder->quantiser);
     vqzi_stream_coder_free(encoder->coder);
     vqzi_alpha_clear(&encoder->alpha);

@@ -5,10 +5,11 @@
 #define VQZI_INTERNAL_H
 
 #include "codec/net.h"
+#include "codec/prior.h"
 #include "format/container.h"
 
 /* Most pixels of a work tile.  Larger tiles recompute less halo, smaller ones take less memory; the
-   result is the same for every height that is a power of two up to VQZI_TILE and every width. */
+   result is the same for every height that is a power of two and every width. */
 enum { VQZI_WORK_WIDTH = 1024, VQZI_WORK_HEIGHT = 512, VQZI_MIN_WORK = VQZI_MAX_STRIDE };
 
 /* Metadata blocks beyond this are refused: no profile or camera block comes near. */
@@ -18,6 +19,7 @@ struct vqz_model {
     vqzi_model model;
     /* packed for the kernels at first use, NULL before; see vqzi_model_net */
     _Atomic(vqzi_prepared_net *) analysis, synthesis;
+    _Atomic(vqzi_prepared_prior *) prior;
 };
 
 /* The analysis net or the synthesis net of a model, packed.  Most programs use one of the two.
@@ -25,6 +27,9 @@ struct vqz_model {
    theirs. */
 VQZ_MUST_CHECK vqz_status vqzi_model_net(const vqz_model *model, bool analysis,
                                          const vqzi_prepared_net **net);
+/* The same for the prior of a model that has one. */
+VQZ_MUST_CHECK vqz_status vqzi_model_prior(const vqz_model *model,
+                                           const vqzi_prepared_prior **prior);
 
 struct vqz_context {
     vqz_context_options options;
@@ -45,6 +50,12 @@ VQZ_MUST_CHECK vqz_status vqzi_check_rows(const void *rows, size_t stride, size_
                                           uint32_t done, uint32_t count, uint32_t height,
                                           vqz_diag *diag);
 
+/* Channels of a file's picture. */
+uint32_t vqzi_header_channels(const vqzi_header *header);
+/* Whether this is the file's model, the two agree, and the limits allow the picture. */
+VQZ_MUST_CHECK vqz_status vqzi_check_file(const vqz_context *context, const vqz_model *model,
+                                          const vqzi_header *header, vqz_diag *diag);
+
 /* ---- job.c: a picture's way through one network of a model ---- */
 
 /* The picture is taken in bands, each a row of work tiles.  Where there are enough tiles every
@@ -52,7 +63,7 @@ VQZ_MUST_CHECK vqz_status vqzi_check_rows(const void *rows, size_t stride, size_
    of its loops. */
 typedef struct vqzi_job {
     uint32_t columns, rows;           /* of the latent, padding included */
-    uint32_t tile_rows;               /* latent rows, and columns, of a container tile */
+    uint32_t tile_rows;               /* latent rows of a container tile */
     uint32_t work_width, work_height; /* pixels of a work tile */
     uint32_t tiles;                   /* work tiles of a band */
     uint32_t band;                    /* rows of pixels that a band reads or writes */
@@ -63,11 +74,11 @@ typedef struct vqzi_job {
 } vqzi_job;
 
 /* Shrinks the work tiles until all fits the memory limit: executors, a band of pixels, and `other`
-   bytes. */
+   bytes.  No work tile is higher than a container tile. */
 VQZ_MUST_CHECK vqz_status vqzi_job_plan(vqzi_job *job, const vqz_context *context,
                                         const vqz_model *model, const vqzi_prepared_net *net,
-                                        uint32_t width, uint32_t height, size_t row_bytes,
-                                        uint64_t other, vqz_diag *diag);
+                                        uint32_t width, uint32_t height, uint32_t tile_rows,
+                                        size_t row_bytes, uint64_t other, vqz_diag *diag);
 VQZ_MUST_CHECK vqz_status vqzi_job_open(vqzi_job *job, const vqz_context *context,
                                         const vqzi_prepared_net *net, vqzi_level level);
 /* Calls run(argument, worker, tile) for every tile of a band. */

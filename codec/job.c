@@ -20,7 +20,7 @@ static void cut(vqzi_job *job, uint32_t width, uint32_t most, uint32_t stride) {
 
 vqz_status vqzi_job_plan(vqzi_job *job, const vqz_context *context, const vqz_model *model,
                          const vqzi_prepared_net *net, uint32_t width, uint32_t height,
-                         size_t row_bytes, uint64_t other, vqz_diag *diag) {
+                         uint32_t tile_rows, size_t row_bytes, uint64_t other, vqz_diag *diag) {
     uint32_t stride = model->model.stride, most = context->work_width;
     bool analysis = net->net == &model->model.analysis;
     uint64_t limit = context->options.limits.max_memory, total;
@@ -28,8 +28,8 @@ vqz_status vqzi_job_plan(vqzi_job *job, const vqz_context *context, const vqz_mo
     memset(job, 0, sizeof *job);
     job->columns = divide_up(width, stride);
     job->rows = divide_up(height, stride);
-    job->tile_rows = VQZI_TILE / stride;
-    job->work_height = context->work_height;
+    job->tile_rows = tile_rows;
+    job->work_height = VQZI_MIN(context->work_height, tile_rows * stride);
     for (;;) {
         cut(job, width, most, stride);
         if (analysis)

@@ -52,9 +52,25 @@ vqz_status vqzi_model_net(const vqz_model *model, bool analysis, const vqzi_prep
     return VQZ_OK;
 }
 
+vqz_status vqzi_model_prior(const vqz_model *model, const vqzi_prepared_prior **prior) {
+    vqz_model *cache = (vqz_model *)model;
+    vqzi_prepared_prior *shared = atomic_load_explicit(&cache->prior, memory_order_acquire), *own;
+    if (!shared) {
+        VQZ_TRY(vqzi_prior_prepare(&own, &model->model));
+        if (atomic_compare_exchange_strong_explicit(&cache->prior, &shared, own,
+                                                    memory_order_acq_rel, memory_order_acquire))
+            shared = own;
+        else
+            vqzi_prior_unprepare(own);
+    }
+    *prior = shared;
+    return VQZ_OK;
+}
+
 void vqz_model_free(vqz_model *model) {
     if (!model)
         return;
+    vqzi_prior_unprepare(atomic_load(&model->prior));
     free_net(atomic_load(&model->analysis));
     free_net(atomic_load(&model->synthesis));
     vqzi_model_clear(&model->model);
@@ -90,4 +106,7 @@ void vqz_model_get_info(const vqz_model *model, vqz_model_info *info) {
     info->analysis_macs = vqzi_net_macs_per_input_position_x1000(&m->analysis) / 1000;
     info->synthesis_macs = vqzi_net_macs_per_input_position_x1000(&m->synthesis) / 1000 / area;
     info->card = m->card ? m->card : "";
+    info->prior_macs = (vqzi_prior_macs_per_position(m) + area - 1) / area;
+    for (uint32_t i = 0; i < m->prior.stage_count; i++)
+        info->parameters += net_parameters(&m->prior.stages[i].net);
 }

@@ -22,34 +22,53 @@ static uint32_t round_up(uint32_t value, uint32_t multiple) {
 
 /* ---- preparation ---- */
 
-static vqz_status pack_conv(vqzi_conv *conv, const vqzi_op *op, uint32_t in_channels) {
+vqz_status vqzi_conv_pack(vqzi_conv *conv, const vqzi_op *op, uint32_t in_channels,
+                          const vqzi_taps *taps) {
     uint32_t padded = round_up(op->channels, VQZI_CONV_BLOCK);
-    size_t run = (size_t)op->kernel * in_channels;
+    size_t run = (size_t)taps->columns * taps->channels;
 
-    conv->in_channels = in_channels;
+    conv->in_channels = taps->channels;
     conv->out_channels = op->channels;
-    conv->kernel = op->kernel;
+    conv->rows = taps->rows;
+    conv->kernel = taps->columns;
     conv->stride = op->stride;
     conv->pairs = (uint32_t)((run + 1) / 2);
     conv->slope = op->activation == VQZI_LEAKY ? op->slope : 0;
     conv->maximum = (1 << (op->bits - 1)) - 1;
     conv->minimum = op->activation == VQZI_RELU ? 0 : -conv->maximum - 1;
-    conv->weights = calloc((size_t)padded * op->kernel * conv->pairs, 2 * sizeof *conv->weights);
+    conv->weights = calloc((size_t)padded * taps->rows * conv->pairs, 2 * sizeof *conv->weights);
     conv->shifts = calloc(padded, sizeof *conv->shifts);
     if (!conv->weights || !conv->shifts)
         return VQZ_ERROR_MEMORY;
-    const int16_t *src = op->weights;
     for (uint32_t oc = 0; oc < op->channels; oc++) {
         conv->shifts[oc] = op->shift[oc];
-        for (uint32_t ky = 0; ky < op->kernel; ky++) {
+        for (uint32_t ky = 0; ky < taps->rows; ky++) {
+            const int16_t *row =
+                op->weights +
+                ((size_t)oc * op->kernel + taps->first_row + ky) * op->kernel * in_channels;
             int16_t *dst = conv->weights + 2 * (oc % VQZI_CONV_BLOCK) +
-                           ((size_t)oc / VQZI_CONV_BLOCK * op->kernel + ky) * conv->pairs * 2 *
+                           ((size_t)oc / VQZI_CONV_BLOCK * taps->rows + ky) * conv->pairs * 2 *
                                VQZI_CONV_BLOCK;
-            for (size_t i = 0; i < run; i++)
-                dst[i / 2 * 2 * VQZI_CONV_BLOCK + i % 2] = *src++;
+            size_t i = 0;
+            for (uint32_t kx = 0; kx < taps->columns; kx++) {
+                const int16_t *src = row + (size_t)kx * in_channels + taps->first_channel;
+                for (uint32_t ic = 0; ic < taps->channels; ic++, i++)
+                    dst[i / 2 * 2 * VQZI_CONV_BLOCK + i % 2] = src[ic];
+            }
         }
     }
     return VQZ_OK;
+}
+
+void vqzi_conv_unpack(vqzi_conv *conv) {
+    free(conv->weights);
+    free(conv->shifts);
+}
+
+void vqzi_conv_offsets(int32_t *offsets, const vqzi_op *op, vqzi_level level) {
+    vqzi_op_biases(op, level, offsets);
+    for (uint32_t c = 0; c < op->channels; c++)
+        offsets[c] += op->shift[c] ? 1 << (op->shift[c] - 1) : 0;
 }
 
 vqz_status vqzi_net_prepare(vqzi_prepared_net *prepared, const vqzi_net *net) {
@@ -72,7 +91,9 @@ vqz_status vqzi_net_prepare(vqzi_prepared_net *prepared, const vqzi_net *net) {
             continue;
         if (op->add != VQZI_NO_REGISTER)
             prepared->last_use[op->add] = i;
-        if (pack_conv(&prepared->convs[i], op, prepared->channels[op->src]) != VQZ_OK) {
+        uint32_t channels = prepared->channels[op->src];
+        vqzi_taps all = {0, op->kernel, op->kernel, 0, channels};
+        if (vqzi_conv_pack(&prepared->convs[i], op, channels, &all) != VQZ_OK) {
             vqzi_net_unprepare(prepared);
             return VQZ_ERROR_MEMORY;
         }
@@ -82,10 +103,8 @@ vqz_status vqzi_net_prepare(vqzi_prepared_net *prepared, const vqzi_net *net) {
 }
 
 void vqzi_net_unprepare(vqzi_prepared_net *prepared) {
-    for (uint32_t i = 0; prepared->convs && i < prepared->net->op_count; i++) {
-        free(prepared->convs[i].weights);
-        free(prepared->convs[i].shifts);
-    }
+    for (uint32_t i = 0; prepared->convs && i < prepared->net->op_count; i++)
+        vqzi_conv_unpack(&prepared->convs[i]);
     free(prepared->convs);
     memset(prepared, 0, sizeof *prepared);
 }
@@ -241,9 +260,7 @@ vqz_status vqzi_executor_create(vqzi_executor **out, const vqzi_prepared_net *pr
             calloc(round_up(op->channels, VQZI_CONV_BLOCK), sizeof *executor->offsets[i]);
         if (!executor->offsets[i])
             goto fail;
-        vqzi_op_biases(op, level, executor->offsets[i]);
-        for (uint32_t c = 0; c < op->channels; c++)
-            executor->offsets[i][c] += op->shift[c] ? 1 << (op->shift[c] - 1) : 0;
+        vqzi_conv_offsets(executor->offsets[i], op, level);
     }
     *out = executor;
     return VQZ_OK;

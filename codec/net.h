@@ -31,6 +31,18 @@ typedef struct vqzi_view {
     uint32_t channels;
 } vqzi_view;
 
+/* Taps of a CONV: all those of its kernel, or the part of them that reads these rows, the first columns
+   and these channels. */
+typedef struct vqzi_taps {
+    uint32_t first_row, rows, columns, first_channel, channels;
+} vqzi_taps;
+/* Packs them; in_channels: of the op. */
+VQZ_MUST_CHECK vqz_status vqzi_conv_pack(vqzi_conv *conv, const vqzi_op *op, uint32_t in_channels,
+                                         const vqzi_taps *taps);
+void vqzi_conv_unpack(vqzi_conv *conv);
+/* Bias and rounding of every channel at a level. */
+void vqzi_conv_offsets(int32_t *offsets, const vqzi_op *op, vqzi_level level);
+
 /* A network with packed weights; immutable, shared between threads. */
 typedef struct vqzi_prepared_net {
     const vqzi_net *net;

@@ -27,16 +27,28 @@ VQZ_MUST_CHECK vqz_status vqzi_prior_create(vqzi_prior_coder **coder,
                                             uint32_t columns, bool encode);
 void vqzi_prior_free(vqzi_prior_coder *coder);
 
-/* Chooses the codes of a tile's latents, (rows, columns, D) with `pitch` elements from row to row, and
-   appends the stream of stage i to streams[i] (scans = stages), or of all stages to streams[0]
-   (scans = 1).  effort: see vqz_encode_options. */
-VQZ_MUST_CHECK vqz_status vqzi_prior_encode(vqzi_prior_coder *coder, const int16_t *latents,
-                                            size_t pitch, uint32_t rows, uint32_t columns,
+/* Multiply-accumulates of a position, as team.h counts work. */
+uint64_t vqzi_prior_work(const vqzi_model *model);
+
+/* A tile in the arrays of a picture: position (y, x) has its latents at latents + y * latent_pitch +
+   x * D and its code of plane p at codes[p] + y * code_pitch + x. */
+typedef struct vqzi_prior_tile {
+    uint32_t rows, columns;
+    int16_t *latents;
+    size_t latent_pitch;
+    uint16_t *const *codes;
+    size_t code_pitch;
+} vqzi_prior_tile;
+
+/* Chooses the codes of a tile's latents, which it only reads, and appends the stream of stage i to
+   streams[i] (scans = stages), or of all stages to streams[0] (scans = 1), or none (streams NULL).
+   effort: see vqz_encode_options. */
+VQZ_MUST_CHECK vqz_status vqzi_prior_encode(vqzi_prior_coder *coder, const vqzi_prior_tile *tile,
                                             int effort, uint32_t scans, vqzi_buffer *streams);
-/* Decodes a tile to latents (rows, columns, D).  sizes[i] bytes at data[i].  CORRUPT when a stream does
-   not hold exactly these codes. */
-VQZ_MUST_CHECK vqz_status vqzi_prior_decode(vqzi_prior_coder *coder, const uint8_t *const *data,
-                                            const size_t *sizes, uint32_t scans, uint32_t rows,
-                                            uint32_t columns, int16_t *latents, size_t pitch);
+/* Decodes a tile to latents and codes, each unless it is NULL.  sizes[i] bytes at data[i].  CORRUPT when
+   a stream does not hold exactly these codes. */
+VQZ_MUST_CHECK vqz_status vqzi_prior_decode(vqzi_prior_coder *coder, const vqzi_prior_tile *tile,
+                                            const uint8_t *const *data, const size_t *sizes,
+                                            uint32_t scans);
 
 #endif

@@ -62,14 +62,18 @@ uint64_t vqzi_quantiser_memory(const vqzi_model *model, const vqzi_quantiser_opt
     return total + (uint64_t)options->threads * options->max_width * position;
 }
 
-/* lambda * rate / 8, lambda interpolated between the levels as steps are. */
-static int32_t penalty(const vqzi_model *model, const vqzi_plane *plane, vqzi_level level,
-                       uint32_t code) {
+uint64_t vqzi_lambda(const vqzi_model *model, vqzi_level level) {
     uint64_t lambda = model->lambdas[level.lower];
     if (level.fraction > 0)
         lambda = (lambda * (99 - level.fraction) +
                   (uint64_t)model->lambdas[level.lower + 1] * level.fraction + 49) / 99;
-    uint64_t value = lambda * plane->rates[(size_t)level.nearest * plane->codes + code] / 8;
+    return lambda;
+}
+
+/* lambda * rate / 8 */
+static int32_t penalty(const vqzi_model *model, const vqzi_plane *plane, vqzi_level level,
+                       uint32_t code) {
+    uint64_t value = vqzi_lambda(model, level) * plane->rates[(size_t)level.nearest * plane->codes + code] / 8;
     return (int32_t)VQZI_MIN(value, (uint64_t)MAX_PENALTY);
 }
 

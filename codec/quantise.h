@@ -12,6 +12,9 @@
 
 #include "codec/net.h"
 
+/* What a bit may cost, in squared latent units: interpolated between the levels as steps are. */
+uint64_t vqzi_lambda(const vqzi_model *model, vqzi_level level);
+
 typedef struct vqzi_quantiser vqzi_quantiser;
 
 typedef struct vqzi_quantiser_options {

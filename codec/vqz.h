@@ -73,7 +73,8 @@ typedef struct vqz_limits {
     uint64_t max_memory;         /* bytes of work memory in one call;   default 2^30.  The result
                                     and zstd's tables (up to 100 MB for alpha and metadata, a few
                                     elsewhere) come on top. */
-    uint64_t max_macs_per_pixel; /* of one network of a model;          default 250000 */
+    uint64_t max_macs_per_pixel; /* of a model's encoder network, and of its decoder network and
+                                    its prior together;                 default 250000 */
 } vqz_limits;
 VQZ_API void vqz_limits_init(vqz_limits *limits);
 
@@ -93,6 +94,7 @@ typedef struct vqz_model_info {
     uint64_t analysis_macs; /* multiply-accumulates per pixel of the encoder network */
     uint64_t synthesis_macs; /* the same of the decoder network */
     const char *card;       /* JSON text written by the trainer, NUL-terminated; may be "" */
+    uint64_t prior_macs;    /* multiply-accumulates per pixel of the prior, on both sides; 0: none */
 } vqz_model_info;
 
 /* Parses, checks and prepares a .vqm file held in memory; data may be released afterwards.
@@ -157,12 +159,25 @@ VQZ_API void vqz_context_free(vqz_context *context);
 
 /* ---- encode and decode ---- */
 
+/* How the index planes are coded.  A model without a prior knows zstd alone. */
+typedef enum vqz_entropy {
+    VQZ_ENTROPY_AUTO = 0, /* whichever is smaller */
+    VQZ_ENTROPY_RANS = 1, /* with the model's prior */
+    VQZ_ENTROPY_ZSTD = 2
+} vqz_entropy;
+
 typedef struct vqz_encode_options {
     int quality; /* 1 (smallest) to 100 (best); default 50.  Ignored by one-level models. */
     const void *icc;
     size_t icc_size; /* ICC profile to keep, or NULL */
     const void *exif;
     size_t exif_size; /* EXIF block to keep (TIFF structure), or NULL */
+    /* How long to search for indices that cost few bits, with a model that has a prior: 1, the nearest
+       entry; 2-4, one towards zero too; 5-6, one towards what the prior expects too; 7-9, more than
+       one pass, in which an index is chosen for its neighbours' sake too.  Default 6. */
+    int effort;
+    int entropy;     /* vqz_entropy; default VQZ_ENTROPY_AUTO */
+    int progressive; /* 1: the coarse planes of the whole picture first, with a model that has a prior */
 } vqz_encode_options;
 VQZ_API void vqz_encode_options_init(vqz_encode_options *options);
 
@@ -182,6 +197,14 @@ VQZ_API VQZ_MUST_CHECK vqz_status vqz_read_info(const void *file, size_t file_si
 VQZ_API VQZ_MUST_CHECK vqz_status vqz_decode(vqz_context *context, const vqz_model *model,
                                              const void *file, size_t file_size,
                                              const vqz_image *image, vqz_diag *diag);
+
+/* Reads the index planes of a file: codes receives (planes, rows, columns) values, plane after plane, where
+   planes is vqz_model_info's and a side of the latent is the picture's divided by the model's stride,
+   rounded up.  count: how many values there is room for; anything but that number is an
+   ARGUMENT error. */
+VQZ_API VQZ_MUST_CHECK vqz_status vqz_read_codes(vqz_context *context, const vqz_model *model,
+                                                 const void *file, size_t file_size,
+                                                 uint16_t *codes, size_t count, vqz_diag *diag);
 
 /* ---- rows: pictures that are never in memory whole ---- */
 

@@ -29,12 +29,12 @@ void vqzi_header_write(vqzi_buffer *buffer, const vqzi_header *header) {
         header->alpha_data != NULL || header->icc_data != NULL || header->exif_data != NULL;
     vqzi_buffer_append(buffer, "VQZ", 3);
     vqzi_buffer_byte(buffer,
-                     (uint8_t)(VQZI_VERSION | (header->gray ? FLAG_GRAY : 0) |
+                     (uint8_t)((header->version == 2 ? 2 : 1) | (header->scans ? FLAG_RESERVED : 0) | (header->gray ? FLAG_GRAY : 0) |
                                (header->alpha ? FLAG_ALPHA : 0) | (chunks ? FLAG_CHUNKS : 0)));
     vqzi_buffer_append(buffer, header->model_hash, sizeof header->model_hash);
     vqzi_buffer_varint(buffer, header->width - 1);
     vqzi_buffer_varint(buffer, header->height - 1);
-    vqzi_buffer_byte(buffer, (uint8_t)header->quality);
+    vqzi_buffer_byte(buffer, (uint8_t)(header->quality | (header->rans ? 128u : 0)));
     if (!chunks)
         return;
     chunk_write(buffer, VQZI_CHUNK_ALPHA, header->alpha_data, header->alpha_size);
@@ -90,7 +90,8 @@ static vqz_status read_fields(vqzi_header *header, vqzi_reader *reader, vqz_diag
     VQZ_TRY(vqzi_read_bytes(reader, 1, &bytes));
     header->width = (uint32_t)width + 1;
     header->height = (uint32_t)height + 1;
-    header->quality = *bytes;
+    header->quality = *bytes & (header->version == 2 ? 127 : 255);
+    header->rans = header->version == 2 && *bytes >= 128;
     if (header->quality < 1 || header->quality > 100)
         return VQZ_ERROR_CORRUPT;
     header->chunks_offset = reader->position;
@@ -113,7 +114,7 @@ vqz_status vqzi_header_read(vqzi_header *header, const void *file, size_t size, 
     result.version = bytes[3] & 15;
     if (result.version == 0)
         return vqzi_fail(diag, VQZ_ERROR_CORRUPT, "the file claims version 0, which never was");
-    if (result.version != VQZI_VERSION)
+    if (result.version != VQZI_VERSION && result.version != 2)
         return vqzi_fail(
             diag, VQZ_ERROR_VERSION,
             "the file has format version %u; this library knows version %d; update vqz",
@@ -125,7 +126,8 @@ vqz_status vqzi_header_read(vqzi_header *header, const void *file, size_t size, 
     if (vqzi_crc32(0, bytes, covered) != crc)
         return vqzi_fail(diag, VQZ_ERROR_CORRUPT,
                          "the checksum does not match: the file is damaged or cut short");
-    if ((bytes[3] & FLAG_RESERVED) != 0)
+    result.scans = result.version == 2 && (bytes[3] & FLAG_RESERVED) != 0;
+    if (result.version == 1 && (bytes[3] & FLAG_RESERVED) != 0)
         return vqzi_fail(diag, VQZ_ERROR_UNSUPPORTED, "the file uses a reserved flag; update vqz");
     result.gray = (bytes[3] & FLAG_GRAY) != 0;
     result.alpha = (bytes[3] & FLAG_ALPHA) != 0;

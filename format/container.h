@@ -40,6 +40,7 @@
 enum {
     VQZI_VERSION = 1,
     VQZI_TILE = 1024, /* pixels */
+    VQZI_TILE_ROWS = 512, /* pixels, version 2 */
     VQZI_CHUNK_END = 0x00,
     VQZI_CHUNK_ALPHA = 0x01,
     VQZI_CHUNK_ICC = 0x81,
@@ -73,6 +74,7 @@ void vqzi_sha256(uint8_t hash[32], const void *data, size_t size);
 typedef struct vqzi_header {
     uint32_t version, width, height, quality;
     bool gray, alpha;
+    bool scans, rans; /* version 2 */
     uint8_t model_hash[4];
     /* borrowed from the file; NULL and 0 when absent */
     const uint8_t *alpha_data, *icc_data, *exif_data;
@@ -80,6 +82,19 @@ typedef struct vqzi_header {
     size_t chunks_offset, tiles_offset, tiles_size;
 } vqzi_header;
 
+typedef struct vqzi_tiling {
+    uint32_t columns, tile_rows, tile_columns, across, down;
+} vqzi_tiling;
+static inline vqzi_tiling vqzi_tiling_make(uint32_t columns, uint32_t rows, uint32_t stride) {
+    vqzi_tiling t = {.columns = columns, .tile_rows = VQZI_TILE_ROWS / stride};
+    t.across = (columns * stride + 383) / 384;
+    t.tile_columns = (columns + t.across - 1) / t.across;
+    t.down = (rows + t.tile_rows - 1) / t.tile_rows;
+    return t;
+}
+static inline uint32_t vqzi_tiling_begin(const vqzi_tiling *t, uint32_t i) {
+    return (uint32_t)((uint64_t)i * t->columns / t->across);
+}
 /* Appends magic..chunks; alpha/icc/exif bytes are the (already compressed) chunk payloads. */
 void vqzi_header_write(vqzi_buffer *buffer, const vqzi_header *header);
 /* Appends the CRC of all that the buffer holds. */
@@ -128,6 +143,17 @@ VQZ_MUST_CHECK vqz_status vqzi_tile_write(vqzi_stream_coder *coder, vqzi_buffer 
 VQZ_MUST_CHECK vqz_status vqzi_tile_read(vqzi_stream_coder *coder, vqzi_reader *reader,
                                          uint16_t *const *indices, uint32_t rows, uint32_t columns,
                                          size_t pitch);
+/* The same of some consecutive planes; indices has all. */
+VQZ_MUST_CHECK vqz_status vqzi_planes_write(vqzi_stream_coder *coder, vqzi_buffer *buffer,
+                                            uint32_t first_plane, uint32_t planes,
+                                            const uint16_t *const *indices, uint32_t rows,
+                                            uint32_t columns, size_t pitch);
+VQZ_MUST_CHECK vqz_status vqzi_planes_read(vqzi_stream_coder *coder, vqzi_reader *reader,
+                                           uint32_t first_plane, uint32_t planes,
+                                           uint16_t *const *indices, uint32_t rows,
+                                           uint32_t columns, size_t pitch);
+/* For an estimate of sizes: what is written takes little time and more bytes. */
+void vqzi_stream_coder_quick(vqzi_stream_coder *coder, bool quick);
 /* Trains a zstd dictionary for one stream from sample streams (concatenated, `sizes` bytes each);
    *data is malloc'ed, or NULL when the samples do not profit. */
 VQZ_MUST_CHECK vqz_status vqzi_dictionary_train(const uint8_t *samples, const size_t *sizes,

@@ -34,7 +34,7 @@
 
 enum {
     VQZI_MAX_OPS = 64,
-    VQZI_MAX_CHANNELS = 1024,      /* of a register */
+    VQZI_MAX_CHANNELS = 1024,      /* of a register but the last of a stage */
     VQZI_MAX_LATENT_CHANNELS = 256,
     VQZI_MAX_PLANE_DIMS = 64,
     VQZI_MAX_PLANES = 64,
@@ -47,6 +47,7 @@ enum {
     VQZI_NO_REGISTER = 255,
     VQZI_MAX_STAGES = 32,     /* of a prior */
     VQZI_STAGE_OPS = 3,       /* convolutions of a stage's net */
+    VQZI_STAGE_OUTPUTS = 4096, /* most channels of its last register */
     VQZI_CONTEXT_BITS = 13,   /* of what a stage's net reads */
     VQZI_CLASSES = 40,        /* spreads a scalar plane's distribution may have, a quarter octave apart */
     VQZI_PHASES = 5,          /* distances of its mean from the nearest code, in eighths */
@@ -119,16 +120,19 @@ void vqzi_dictionary_clear(vqzi_dictionary *dictionary);
  *
  * The last register holds, plane after plane of the stage:
  *   ordered planes (d = 1), two values: mean m, spread s.  With K codes, code k stands for v = k - K / 2:
- *       mean8 = (m * floor(mean_gains[c] / step[c]) + 2^11) >> 12       mean of v, in eighths (int64)
+ *       mean8 = (m * floor(mean_gains[c] / step[c]) + 2^11) >> 12, then clamped to the codes, -8 (K / 2) to
+ *               8 (K - 1 - K / 2): mean of v, in eighths (the product needs int64)
  *       class = clamp((s + 32) >> 6, 0, CLASSES - 1)
  *       near  = (mean8 + 4) >> 3,  phase = mean8 - 8 near  in -4..3;    r = v - near
  *       a negative phase mirrors: r = -r, phase = -phase
  *     r is coded with the table frequencies[class][phase] and b = class_bits[class]:
- *       symbol = clamp((r >> b) + 7, 0, 15); a symbol 1..14 is followed by the low b bits of r;
- *       symbol 15 by the excess r - (8 << b), symbol 0 by the excess (-6 << b) - 1 - r, either as an
- *       Exp-Golomb code of order b: n zeros and a one, then n + b bits: excess = ((1 << n) - 1) << b, plus these
- *       bits.  n is at most 16; a v outside -K/2..K - 1 - K/2 is VQZ_ERROR_CORRUPT.
+ *       symbol = clamp((r >> b) + 7, 0, 15); a symbol 1..14 is followed by the low b bits of r
+ *       (nothing when b is 0); symbol 15 by the excess r - (8 << b), symbol 0 by the excess (-6 << b) - 1 - r,
+ *       either as an Exp-Golomb code of order b: n zeros and a one, each a symbol of one bit, then n + b bits as
+ *       one symbol: excess = ((1 << n) - 1) << b, plus these bits.  The excess of a code is at most K - 1, so that
+ *       n + b is at most 12; more, or a v outside -(K / 2)..K - 1 - K / 2, is VQZ_ERROR_CORRUPT.
  *   other planes, K logits in 1/256 of log2, turned into frequencies by vqzi_prior_logits.
+ * Intervals of rANS (format/rans.h) follow each other in the order of symbols and codes.
  */
 typedef struct vqzi_stage {
     uint8_t planes; /* consecutive ones, after those of the stages before */
@@ -192,6 +196,8 @@ VQZ_MUST_CHECK vqz_status vqzi_model_serialise(vqzi_model *model, void **data, s
 /* Multiply-accumulates of a net per position of its input times 1000 (so that strides stay exact
    enough); input channels of register r through vqzi_net_channels. */
 uint64_t vqzi_net_macs_per_input_position_x1000(const vqzi_net *net);
+/* The same of all stages of the prior per latent position; 0 without a prior. */
+uint64_t vqzi_prior_macs_per_position(const vqzi_model *model);
 uint32_t vqzi_net_channels(const vqzi_net *net, uint32_t reg);
 /* Shape of register r of a checked net.  A value lies in [-2^(bits-1), 2^(bits-1) - 1].  scale is
    log2 of the reduction against the net's input: a register has input positions >> scale of them in

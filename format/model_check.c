@@ -5,23 +5,14 @@
  * checks again.  The rules are tested in an order in which each relies only on those before it.
  */
 #include "format/container.h"
-#include "format/model.h"
+#include "format/model_parts.h"
 
 #include <string.h>
 
 #define INVALID(diag, ...) vqzi_fail(diag, VQZ_ERROR_MODEL_INVALID, __VA_ARGS__)
 
-/* A net under check; first..last is the range that scales may take (see vqzi_register). */
-typedef struct net_context {
-    const vqzi_net *net;
-    const char *name;
-    uint32_t levels;
-    int32_t first, last;
-    vqz_diag *diag;
-} net_context;
-
 /* The accumulator of no output channel may leave int32, whatever the picture. */
-static vqz_status check_overflow(const net_context *context, uint32_t index) {
+static vqz_status check_overflow(const vqzi_net_rules *context, uint32_t index) {
     const vqzi_op *op = &context->net->ops[index];
     vqzi_register source = vqzi_net_register(context->net, op->src);
     size_t taps = (size_t)op->kernel * op->kernel * source.channels;
@@ -48,7 +39,7 @@ static vqz_status check_overflow(const net_context *context, uint32_t index) {
     return VQZ_OK;
 }
 
-static vqz_status check_conv(const net_context *context, uint32_t index) {
+static vqz_status check_conv(const vqzi_net_rules *context, uint32_t index) {
     const vqzi_net *net = context->net;
     const vqzi_op *op = &net->ops[index];
     vqz_diag *diag = context->diag;
@@ -62,9 +53,10 @@ static vqz_status check_conv(const net_context *context, uint32_t index) {
     if (op->bits < 2 || op->bits > 16)
         return INVALID(diag, "%s op %u saturates to %u bits, outside 2 to 16", name, index,
                        op->bits);
-    if (op->channels < 1 || op->channels > VQZI_MAX_CHANNELS)
-        return INVALID(diag, "%s op %u has %u channels, outside 1 to %d", name, index, op->channels,
-                       VQZI_MAX_CHANNELS);
+    uint32_t most = index + 1 == net->op_count ? context->outputs : VQZI_MAX_CHANNELS;
+    if (op->channels < 1 || op->channels > most)
+        return INVALID(diag, "%s op %u has %u channels, outside 1 to %u", name, index, op->channels,
+                       most);
     if (op->bias_sets != 1 && op->bias_sets != context->levels)
         return INVALID(diag, "%s op %u has %u bias sets; the model has %u levels", name, index,
                        op->bias_sets, context->levels);
@@ -86,7 +78,7 @@ static vqz_status check_conv(const net_context *context, uint32_t index) {
     return VQZ_OK;
 }
 
-static vqz_status check_shuffle(const net_context *context, uint32_t index) {
+static vqz_status check_shuffle(const vqzi_net_rules *context, uint32_t index) {
     const vqzi_op *op = &context->net->ops[index];
     uint32_t channels = vqzi_net_channels(context->net, op->src), area = op->block * op->block;
     if (op->block != 2 && op->block != 4 && op->block != 8)
@@ -102,7 +94,7 @@ static vqz_status check_shuffle(const net_context *context, uint32_t index) {
     return VQZ_OK;
 }
 
-static vqz_status check_op(const net_context *context, uint32_t index) {
+static vqz_status check_op(const vqzi_net_rules *context, uint32_t index) {
     const vqzi_op *op = &context->net->ops[index];
     vqz_diag *diag = context->diag;
     const char *name = context->name;
@@ -131,7 +123,7 @@ static vqz_status check_op(const net_context *context, uint32_t index) {
     return op->kind == VQZI_CONV ? check_overflow(context, index) : VQZ_OK;
 }
 
-static vqz_status check_net(const net_context *context) {
+vqz_status vqzi_net_check(const vqzi_net_rules *context) {
     const vqzi_net *net = context->net;
     if (net->op_count < 1 || net->op_count > VQZI_MAX_OPS || net->ops == NULL)
         return INVALID(context->diag, "%s has %u ops, outside 1 to %d", context->name,
@@ -141,11 +133,13 @@ static vqz_status check_net(const net_context *context) {
     return VQZ_OK;
 }
 
-/* Both nets fit each other, the picture and the limit on work. */
-static vqz_status check_nets(const vqzi_model *model, const vqz_limits *limits, vqz_diag *diag) {
+/* Both nets fit each other and the picture. */
+static vqz_status check_nets(const vqzi_model *model, vqz_diag *diag) {
     int32_t depth = (int32_t)vqzi_log2(model->stride);
-    net_context analysis = {&model->analysis, "analysis", model->levels, 0, depth, diag};
-    net_context synthesis = {&model->synthesis, "synthesis", model->levels, -depth, 0, diag};
+    vqzi_net_rules analysis = {&model->analysis,  "analysis", model->levels, 0, depth,
+                               VQZI_MAX_CHANNELS, diag};
+    vqzi_net_rules synthesis = {&model->synthesis, "synthesis", model->levels, -depth, 0,
+                                VQZI_MAX_CHANNELS, diag};
     if (model->analysis.input_bits != 8 || model->analysis.input_channels != model->channels)
         return INVALID(diag, "analysis does not start at 8-bit pixels of %u channels",
                        model->channels);
@@ -153,8 +147,8 @@ static vqz_status check_nets(const vqzi_model *model, const vqz_limits *limits, 
         model->synthesis.input_channels != model->latent_channels)
         return INVALID(diag, "synthesis does not start at %u-bit latents of %u channels",
                        model->latent_bits, model->latent_channels);
-    VQZ_TRY(check_net(&analysis));
-    VQZ_TRY(check_net(&synthesis));
+    VQZ_TRY(vqzi_net_check(&analysis));
+    VQZ_TRY(vqzi_net_check(&synthesis));
     vqzi_register end = vqzi_net_register(&model->analysis, model->analysis.op_count);
     if (end.channels != model->latent_channels || end.bits != model->latent_bits ||
         end.scale != depth)
@@ -167,8 +161,15 @@ static vqz_status check_nets(const vqzi_model *model, const vqz_limits *limits, 
     if (end.channels != model->channels || end.scale != -depth)
         return INVALID(diag, "synthesis does not end at full resolution with %u channels",
                        model->channels);
+    return VQZ_OK;
+}
+
+/* The work of a decoder is the synthesis and the prior. */
+static vqz_status check_work(const vqzi_model *model, const vqz_limits *limits, vqz_diag *diag) {
+    uint32_t area = model->stride * (uint32_t)model->stride;
     uint64_t encode = vqzi_net_macs_per_input_position_x1000(&model->analysis) / 1000;
-    uint64_t decode = vqzi_net_macs_per_input_position_x1000(&model->synthesis) / 1000 >> 2 * depth;
+    uint64_t decode = vqzi_net_macs_per_input_position_x1000(&model->synthesis) / 1000;
+    decode = (decode + vqzi_prior_macs_per_position(model)) / area;
     if (encode > limits->max_macs_per_pixel || decode > limits->max_macs_per_pixel)
         return vqzi_fail(
             diag, VQZ_ERROR_LIMIT,
@@ -241,18 +242,22 @@ static vqz_status check_quantiser(const vqzi_model *model, vqz_diag *diag) {
     return VQZ_OK;
 }
 
+uint64_t vqzi_net_bytes(const vqzi_net *net) {
+    uint64_t total = 0;
+    for (uint32_t i = 0; i < net->op_count; i++) {
+        const vqzi_op *op = &net->ops[i];
+        if (op->kind == VQZI_CONV)
+            total +=
+                op->channels * (1 + 4ull * op->bias_sets +
+                                2ull * op->kernel * op->kernel * vqzi_net_channels(net, op->src));
+    }
+    return total;
+}
+
 /* Bytes of all tensors.  The counts have been checked: the sum is far from 2^64. */
 static uint64_t tensor_bytes(const vqzi_model *model) {
     uint64_t total = (uint64_t)model->levels * (model->latent_channels * 2u + 4u);
-    const vqzi_net *nets[2] = {&model->analysis, &model->synthesis};
-    for (int n = 0; n < 2; n++)
-        for (uint32_t i = 0; i < nets[n]->op_count; i++) {
-            const vqzi_op *op = &nets[n]->ops[i];
-            if (op->kind == VQZI_CONV)
-                total += op->channels *
-                         (1 + 4ull * op->bias_sets +
-                          2ull * op->kernel * op->kernel * vqzi_net_channels(nets[n], op->src));
-        }
+    total += vqzi_net_bytes(&model->analysis) + vqzi_net_bytes(&model->synthesis);
     for (uint32_t p = 0; p < model->plane_count; p++) {
         const vqzi_plane *plane = &model->planes[p];
         total += plane->codes * (2ull * plane->books * plane->dims + model->levels) + plane->dims;
@@ -260,6 +265,10 @@ static uint64_t tensor_bytes(const vqzi_model *model) {
     for (uint32_t i = 0; model->dictionaries != NULL && i < model->levels * model->stream_count;
          i++)
         total += model->dictionaries[i].size;
+    if (model->prior.stage_count > 0)
+        total += model->latent_channels * 6u + VQZI_CLASSES * VQZI_PHASES * VQZI_SYMBOLS * 2u;
+    for (uint32_t i = 0; i < model->prior.stage_count; i++)
+        total += vqzi_net_bytes(&model->prior.stages[i].net);
     return total;
 }
 
@@ -288,8 +297,10 @@ vqz_status vqzi_model_check(const vqzi_model *model, const vqz_limits *limits, v
     if (model->pixel_shift > 8 || model->step_shift > 15)
         return INVALID(diag, "pixel shift %u or step shift %u exceeds 8 or 15", model->pixel_shift,
                        model->step_shift);
-    VQZ_TRY(check_nets(model, limits, diag));
+    VQZ_TRY(check_nets(model, diag));
     VQZ_TRY(check_quantiser(model, diag));
+    VQZ_TRY(vqzi_prior_check(model, diag));
+    VQZ_TRY(check_work(model, limits, diag));
     uint64_t bytes = tensor_bytes(model);
     if (bytes > limits->max_memory / 2)
         return vqzi_fail(diag, VQZ_ERROR_LIMIT,

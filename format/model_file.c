@@ -8,29 +8,34 @@
  */
 #define ZSTD_STATIC_LINKING_ONLY
 #include "format/container.h"
-#include "format/model.h"
+#include "format/model_parts.h"
 
 #include <stdlib.h>
 #include <string.h>
 #include <zstd.h>
 
 enum {
-    FILE_VERSION = 1,
+    VERSION_PLAIN = 1,
+    VERSION_PRIOR = 2,  /* a prior follows the dictionaries */
     MAX_CARD = 1 << 20, /* bytes */
     WINDOW_LOG = 23,    /* a decoder never needs more than 8 MiB of history */
     COMPRESSION_LEVEL = 19
 };
 
-void vqzi_model_clear(vqzi_model *model) {
-    vqzi_net *nets[2] = {&model->analysis, &model->synthesis};
-    for (int n = 0; n < 2; n++) {
-        for (uint32_t i = 0; nets[n]->ops != NULL && i < nets[n]->op_count; i++) {
-            free(nets[n]->ops[i].shift);
-            free(nets[n]->ops[i].weights);
-            free(nets[n]->ops[i].biases);
-        }
-        free(nets[n]->ops);
+void vqzi_net_clear(vqzi_net *net) {
+    for (uint32_t i = 0; net->ops != NULL && i < net->op_count; i++) {
+        free(net->ops[i].shift);
+        free(net->ops[i].weights);
+        free(net->ops[i].biases);
     }
+    free(net->ops);
+    *net = (vqzi_net){0};
+}
+
+void vqzi_model_clear(vqzi_model *model) {
+    vqzi_net_clear(&model->analysis);
+    vqzi_net_clear(&model->synthesis);
+    vqzi_prior_clear(&model->prior);
     for (uint32_t p = 0; model->planes != NULL && p < model->plane_count; p++) {
         free(model->planes[p].channels);
         free(model->planes[p].codebook);
@@ -49,9 +54,7 @@ void vqzi_model_clear(vqzi_model *model) {
 
 /* ---- writing ---- */
 
-/* Integers of `width` bytes as `width` planes, low bytes first: neighbours in a plane resemble each
-   other, which the entropy coder likes. */
-static void put_planes(vqzi_buffer *body, const void *values, size_t count, size_t width) {
+void vqzi_put_planes(vqzi_buffer *body, const void *values, size_t count, size_t width) {
     for (size_t plane = 0; plane < width; plane++)
         for (size_t i = 0; i < count; i++) {
             uint32_t value =
@@ -60,7 +63,7 @@ static void put_planes(vqzi_buffer *body, const void *values, size_t count, size
         }
 }
 
-static void put_net(vqzi_buffer *body, const vqzi_net *net) {
+void vqzi_put_net(vqzi_buffer *body, const vqzi_net *net) {
     vqzi_buffer_byte(body, (uint8_t)net->op_count);
     for (uint32_t i = 0; i < net->op_count; i++) {
         const vqzi_op *op = &net->ops[i];
@@ -82,8 +85,8 @@ static void put_net(vqzi_buffer *body, const vqzi_net *net) {
         vqzi_buffer_varint(body, op->channels);
         size_t inputs = vqzi_net_channels(net, op->src), kernel = op->kernel;
         vqzi_buffer_append(body, op->shift, op->channels);
-        put_planes(body, op->weights, op->channels * kernel * kernel * inputs, 2);
-        put_planes(body, op->biases, (size_t)op->bias_sets * op->channels, 4);
+        vqzi_put_planes(body, op->weights, op->channels * kernel * kernel * inputs, 2);
+        vqzi_put_planes(body, op->biases, (size_t)op->bias_sets * op->channels, 4);
     }
 }
 
@@ -92,10 +95,10 @@ static void put_body(vqzi_buffer *body, const vqzi_model *model) {
                                model->latent_bits, model->pixel_shift, model->step_shift};
     vqzi_buffer_append(body, fields, sizeof fields);
     vqzi_buffer_varint(body, model->latent_channels);
-    put_net(body, &model->analysis);
-    put_net(body, &model->synthesis);
-    put_planes(body, model->steps, (size_t)model->levels * model->latent_channels, 2);
-    put_planes(body, model->lambdas, model->levels, 4);
+    vqzi_put_net(body, &model->analysis);
+    vqzi_put_net(body, &model->synthesis);
+    vqzi_put_planes(body, model->steps, (size_t)model->levels * model->latent_channels, 2);
+    vqzi_put_planes(body, model->lambdas, model->levels, 4);
     vqzi_buffer_byte(body, (uint8_t)model->plane_count);
     for (uint32_t p = 0; p < model->plane_count; p++) {
         const vqzi_plane *plane = &model->planes[p];
@@ -104,7 +107,8 @@ static void put_body(vqzi_buffer *body, const vqzi_model *model) {
         vqzi_buffer_byte(body, plane->books);
         vqzi_buffer_byte(body, plane->ordered);
         vqzi_buffer_append(body, plane->channels, plane->dims);
-        put_planes(body, plane->codebook, (size_t)plane->books * plane->codes * plane->dims, 2);
+        vqzi_put_planes(body, plane->codebook, (size_t)plane->books * plane->codes * plane->dims,
+                        2);
         vqzi_buffer_append(body, plane->rates, (size_t)model->levels * plane->codes);
     }
     for (size_t i = 0; i < (size_t)model->levels * model->stream_count; i++) {
@@ -113,6 +117,8 @@ static void put_body(vqzi_buffer *body, const vqzi_model *model) {
         vqzi_buffer_varint(body, d->size);
         vqzi_buffer_append(body, d->data, d->size);
     }
+    if (model->prior.stage_count > 0)
+        vqzi_put_prior(body, &model->prior, model->latent_channels);
 }
 
 /* Appends body as one zstd frame. */
@@ -151,7 +157,7 @@ vqz_status vqzi_model_serialise(vqzi_model *model, void **data, size_t *size, vq
     if (status == VQZ_OK) {
         vqzi_sha256(hash, body.data, body.size);
         vqzi_buffer_append(&file, "VQM", 3);
-        vqzi_buffer_byte(&file, FILE_VERSION);
+        vqzi_buffer_byte(&file, model->prior.stage_count > 0 ? VERSION_PRIOR : VERSION_PLAIN);
         vqzi_buffer_varint(&file, body.size);
         vqzi_buffer_append(&file, hash, sizeof hash);
         vqzi_buffer_varint(&file, card_size);
@@ -171,14 +177,14 @@ vqz_status vqzi_model_serialise(vqzi_model *model, void **data, size_t *size, vq
 
 /* ---- reading ---- */
 
-static vqz_status get_byte(vqzi_reader *body, uint8_t *value) {
+vqz_status vqzi_get_byte(vqzi_reader *body, uint8_t *value) {
     const uint8_t *bytes;
     VQZ_TRY(vqzi_read_bytes(body, 1, &bytes));
     *value = *bytes;
     return VQZ_OK;
 }
 
-static vqz_status get_bytes(vqzi_reader *body, size_t count, uint8_t **values) {
+vqz_status vqzi_get_bytes(vqzi_reader *body, size_t count, uint8_t **values) {
     const uint8_t *bytes;
     VQZ_TRY(vqzi_read_bytes(body, count, &bytes));
     *values = malloc(count > 0 ? count : 1);
@@ -189,8 +195,8 @@ static vqz_status get_bytes(vqzi_reader *body, size_t count, uint8_t **values) {
     return VQZ_OK;
 }
 
-/* The inverse of put_planes; *values is malloc'ed once the bytes are known to be there. */
-static vqz_status get_planes(vqzi_reader *body, size_t count, size_t width, void **values) {
+/* *values is malloc'ed once the bytes are known to be there. */
+vqz_status vqzi_get_planes(vqzi_reader *body, size_t count, size_t width, void **values) {
     const uint8_t *bytes;
     size_t size;
     if (!vqzi_mul(count, width, &size))
@@ -213,35 +219,35 @@ static vqz_status get_planes(vqzi_reader *body, size_t count, size_t width, void
     return VQZ_OK;
 }
 
-static vqz_status get_conv(vqzi_reader *body, vqzi_op *op, size_t inputs) {
+static vqz_status get_conv(vqzi_reader *body, vqzi_op *op, size_t inputs, uint32_t most) {
     uint64_t channels;
-    VQZ_TRY(get_byte(body, &op->add));
-    VQZ_TRY(get_byte(body, &op->kernel));
-    VQZ_TRY(get_byte(body, &op->stride));
-    VQZ_TRY(get_byte(body, &op->bits));
-    VQZ_TRY(get_byte(body, &op->bias_sets));
-    VQZ_TRY(vqzi_read_varint(body, VQZI_MAX_CHANNELS, &channels));
+    VQZ_TRY(vqzi_get_byte(body, &op->add));
+    VQZ_TRY(vqzi_get_byte(body, &op->kernel));
+    VQZ_TRY(vqzi_get_byte(body, &op->stride));
+    VQZ_TRY(vqzi_get_byte(body, &op->bits));
+    VQZ_TRY(vqzi_get_byte(body, &op->bias_sets));
+    VQZ_TRY(vqzi_read_varint(body, most, &channels));
     op->channels = (uint16_t)channels;
     size_t taps = (size_t)op->kernel * op->kernel * inputs; /* below 2^26 */
     void *weights, *biases;
-    VQZ_TRY(get_bytes(body, op->channels, &op->shift));
-    VQZ_TRY(get_planes(body, op->channels * taps, 2, &weights));
+    VQZ_TRY(vqzi_get_bytes(body, op->channels, &op->shift));
+    VQZ_TRY(vqzi_get_planes(body, op->channels * taps, 2, &weights));
     op->weights = weights;
-    VQZ_TRY(get_planes(body, (size_t)op->bias_sets * op->channels, 4, &biases));
+    VQZ_TRY(vqzi_get_planes(body, (size_t)op->bias_sets * op->channels, 4, &biases));
     op->biases = biases;
     return VQZ_OK;
 }
 
-static vqz_status get_op(vqzi_reader *body, vqzi_net *net, uint32_t index) {
+static vqz_status get_op(vqzi_reader *body, vqzi_net *net, uint32_t index, uint32_t most) {
     vqzi_op *op = &net->ops[index];
     op->add = VQZI_NO_REGISTER;
-    VQZ_TRY(get_byte(body, &op->kind));
-    VQZ_TRY(get_byte(body, &op->src));
+    VQZ_TRY(vqzi_get_byte(body, &op->kind));
+    VQZ_TRY(vqzi_get_byte(body, &op->src));
     if (op->src > index)
         return VQZ_ERROR_MODEL_INVALID; /* the sizes below follow from the source's channels */
     uint32_t inputs = vqzi_net_channels(net, op->src), outputs = inputs;
     if (op->kind == VQZI_S2D || op->kind == VQZI_D2S) {
-        VQZ_TRY(get_byte(body, &op->block));
+        VQZ_TRY(vqzi_get_byte(body, &op->block));
         uint32_t area = (uint32_t)op->block * op->block;
         if (area == 0)
             return VQZ_ERROR_MODEL_INVALID;
@@ -249,22 +255,23 @@ static vqz_status get_op(vqzi_reader *body, vqzi_net *net, uint32_t index) {
         if (outputs > VQZI_MAX_CHANNELS)
             return VQZ_ERROR_MODEL_INVALID;
     } else if (op->kind == VQZI_CONV || op->kind == VQZI_ACT) {
-        VQZ_TRY(get_byte(body, &op->activation));
-        VQZ_TRY(get_byte(body, &op->slope));
+        VQZ_TRY(vqzi_get_byte(body, &op->activation));
+        VQZ_TRY(vqzi_get_byte(body, &op->slope));
         if (op->activation != VQZI_LEAKY && op->slope != 0)
             return VQZ_ERROR_MODEL_INVALID;
     } else {
         return VQZ_ERROR_MODEL_INVALID;
     }
     op->channels = (uint16_t)outputs;
-    return op->kind == VQZI_CONV ? get_conv(body, op, inputs) : VQZ_OK;
+    return op->kind == VQZI_CONV ? get_conv(body, op, inputs, most) : VQZ_OK;
 }
 
-static vqz_status get_net(vqzi_reader *body, vqzi_net *net, uint8_t bits, uint16_t channels) {
+vqz_status vqzi_get_net(vqzi_reader *body, vqzi_net *net, uint8_t bits, uint32_t channels,
+                        uint32_t outputs) {
     uint8_t count;
     net->input_bits = bits;
-    net->input_channels = channels;
-    VQZ_TRY(get_byte(body, &count));
+    net->input_channels = (uint16_t)channels;
+    VQZ_TRY(vqzi_get_byte(body, &count));
     if (count < 1 || count > VQZI_MAX_OPS)
         return VQZ_ERROR_MODEL_INVALID;
     net->ops = calloc(count, sizeof *net->ops);
@@ -272,7 +279,7 @@ static vqz_status get_net(vqzi_reader *body, vqzi_net *net, uint8_t bits, uint16
         return VQZ_ERROR_MEMORY;
     net->op_count = count;
     for (uint32_t i = 0; i < count; i++)
-        VQZ_TRY(get_op(body, net, i));
+        VQZ_TRY(get_op(body, net, i, i + 1 == count ? outputs : VQZI_MAX_CHANNELS));
     return VQZ_OK;
 }
 
@@ -281,23 +288,23 @@ static vqz_status get_plane(vqzi_reader *body, const vqzi_model *model, vqzi_pla
     void *codebook;
     VQZ_TRY(vqzi_read_varint(body, VQZI_MAX_CODES, &codes));
     plane->codes = (uint16_t)codes;
-    VQZ_TRY(get_byte(body, &plane->dims));
-    VQZ_TRY(get_byte(body, &plane->books));
-    VQZ_TRY(get_byte(body, &plane->ordered));
-    VQZ_TRY(get_bytes(body, plane->dims, &plane->channels));
-    VQZ_TRY(get_planes(body, (size_t)plane->books * plane->codes * plane->dims, 2, &codebook));
+    VQZ_TRY(vqzi_get_byte(body, &plane->dims));
+    VQZ_TRY(vqzi_get_byte(body, &plane->books));
+    VQZ_TRY(vqzi_get_byte(body, &plane->ordered));
+    VQZ_TRY(vqzi_get_bytes(body, plane->dims, &plane->channels));
+    VQZ_TRY(vqzi_get_planes(body, (size_t)plane->books * plane->codes * plane->dims, 2, &codebook));
     plane->codebook = codebook;
-    return get_bytes(body, (size_t)model->levels * plane->codes, &plane->rates);
+    return vqzi_get_bytes(body, (size_t)model->levels * plane->codes, &plane->rates);
 }
 
 static vqz_status get_quantiser(vqzi_reader *body, vqzi_model *model) {
     uint8_t planes;
     void *tensor;
-    VQZ_TRY(get_planes(body, (size_t)model->levels * model->latent_channels, 2, &tensor));
+    VQZ_TRY(vqzi_get_planes(body, (size_t)model->levels * model->latent_channels, 2, &tensor));
     model->steps = tensor;
-    VQZ_TRY(get_planes(body, model->levels, 4, &tensor));
+    VQZ_TRY(vqzi_get_planes(body, model->levels, 4, &tensor));
     model->lambdas = tensor;
-    VQZ_TRY(get_byte(body, &planes));
+    VQZ_TRY(vqzi_get_byte(body, &planes));
     if (planes < 1 || planes > VQZI_MAX_PLANES)
         return VQZ_ERROR_MODEL_INVALID;
     model->planes = calloc(planes, sizeof *model->planes);
@@ -316,25 +323,28 @@ static vqz_status get_quantiser(vqzi_reader *body, vqzi_model *model) {
         uint64_t size;
         VQZ_TRY(vqzi_read_varint(body, VQZI_MAX_DICTIONARY, &size));
         if (size > 0)
-            VQZ_TRY(get_bytes(body, (size_t)size, &model->dictionaries[i].data));
+            VQZ_TRY(vqzi_get_bytes(body, (size_t)size, &model->dictionaries[i].data));
         model->dictionaries[i].size = (size_t)size;
     }
     return VQZ_OK;
 }
 
-static vqz_status get_body(vqzi_reader *body, vqzi_model *model) {
+static vqz_status get_body(vqzi_reader *body, vqzi_model *model, uint8_t version) {
     uint64_t channels;
-    VQZ_TRY(get_byte(body, &model->channels));
-    VQZ_TRY(get_byte(body, &model->stride));
-    VQZ_TRY(get_byte(body, &model->levels));
-    VQZ_TRY(get_byte(body, &model->latent_bits));
-    VQZ_TRY(get_byte(body, &model->pixel_shift));
-    VQZ_TRY(get_byte(body, &model->step_shift));
+    VQZ_TRY(vqzi_get_byte(body, &model->channels));
+    VQZ_TRY(vqzi_get_byte(body, &model->stride));
+    VQZ_TRY(vqzi_get_byte(body, &model->levels));
+    VQZ_TRY(vqzi_get_byte(body, &model->latent_bits));
+    VQZ_TRY(vqzi_get_byte(body, &model->pixel_shift));
+    VQZ_TRY(vqzi_get_byte(body, &model->step_shift));
     VQZ_TRY(vqzi_read_varint(body, VQZI_MAX_LATENT_CHANNELS, &channels));
     model->latent_channels = (uint16_t)channels;
-    VQZ_TRY(get_net(body, &model->analysis, 8, model->channels));
-    VQZ_TRY(get_net(body, &model->synthesis, model->latent_bits, model->latent_channels));
+    VQZ_TRY(vqzi_get_net(body, &model->analysis, 8, model->channels, VQZI_MAX_CHANNELS));
+    VQZ_TRY(vqzi_get_net(body, &model->synthesis, model->latent_bits, model->latent_channels,
+                         VQZI_MAX_CHANNELS));
     VQZ_TRY(get_quantiser(body, model));
+    if (version == VERSION_PRIOR)
+        VQZ_TRY(vqzi_get_prior(body, model));
     return body->position == body->size ? VQZ_OK : VQZ_ERROR_CORRUPT;
 }
 
@@ -400,10 +410,10 @@ vqz_status vqzi_model_parse(vqzi_model *model, const void *data, size_t size,
     uint64_t body_size, card_size;
     if (vqzi_read_bytes(&file, 4, &magic) != VQZ_OK || memcmp(magic, "VQM", 3) != 0)
         return vqzi_fail(diag, VQZ_ERROR_FORMAT, "this is not a .vqm model file");
-    if (magic[3] != FILE_VERSION)
+    if (magic[3] != VERSION_PLAIN && magic[3] != VERSION_PRIOR)
         return vqzi_fail(diag, VQZ_ERROR_VERSION,
-                         "the model file has version %u; this library knows version %d", magic[3],
-                         FILE_VERSION);
+                         "the model file has version %u; this library knows versions %d and %d",
+                         magic[3], VERSION_PLAIN, VERSION_PRIOR);
     vqz_status status = get_file_header(&file, &body_size, &hash, &card, &card_size);
     if (status != VQZ_OK)
         return vqzi_fail(diag, status == VQZ_ERROR_TRUNCATED ? status : VQZ_ERROR_MODEL_INVALID,
@@ -424,7 +434,7 @@ vqz_status vqzi_model_parse(vqzi_model *model, const void *data, size_t size,
                            "the model file is damaged: its content does not match its hash");
         goto done;
     }
-    status = get_body(&body, &result);
+    status = get_body(&body, &result, magic[3]);
     if (status == VQZ_OK)
         status = set_card(&result, card, (size_t)card_size);
     if (status == VQZ_ERROR_MEMORY) {

@@ -106,3 +106,10 @@ uint64_t vqzi_net_macs_per_input_position_x1000(const vqzi_net *net) {
     }
     return total;
 }
+
+uint64_t vqzi_prior_macs_per_position(const vqzi_model *model) {
+    uint64_t total = 0;
+    for (uint32_t i = 0; i < model->prior.stage_count; i++)
+        total += vqzi_net_macs_per_input_position_x1000(&model->prior.stages[i].net) / 1000;
+    return total;
+}

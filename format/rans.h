@@ -1,18 +1,25 @@
 /*
- * rans.h - range asymmetric numeral systems (Duda 2013), one 64-bit state, words of 32 bits.
+ * rans.h - range asymmetric numeral systems (Duda 2013), one 64-bit state, renormalised by bytes.
  *
  * The encoder's state starts at 1 and the decoder's must end there: no bits are spent on a start
- * state, so that a stream of little information is hardly longer than that.  A symbol is an interval
- * [start, start + frequency) of 2^16.
+ * state.  A symbol is an interval [start, start + frequency) of 2^16.
  *
- *   encode x -> x':  while x >= frequency << 47: emit the low 32 bits, x >>= 32
+ *   encode x -> x':  while x >= frequency << 47: emit the low 8 bits, x >>= 8
  *                    x' = (x / frequency << 16) + x % frequency + start
  *   decode x' -> x:  slot = x' & 65535 finds the symbol;  x = frequency * (x' >> 16) + slot - start
- *                    while x < 2^31 and 4 bytes are left: x = x << 32 | the next word
+ *                    while x < 2^55 and bytes are left: x = x << 8 | the next byte
  *
- * Symbols are encoded from last to first.  A stream of n bytes is, big-endian throughout: n mod 4 bytes,
- * the top of the final state, then words.  A decoder starts with x = those n mod 4 bytes and refills as
- * above (at most two words), and is done when x = 1 and no bytes are left.
+ * Symbols are encoded from last to first.  A stream is the final state, big-endian in as few bytes as
+ * hold it, then the bytes that were emitted, the last one first; a state that ends at 1 (there were no
+ * symbols, or they cost nothing) is a stream of no bytes.  A decoder starts with x = 0, or with x = 1
+ * when there are no bytes, refills as above, and is done when x = 1 and no bytes are left.  Other
+ * spellings of the same (a first byte 0, the one byte 1) are refused: they never come to that end.
+ *
+ * Where a stream ends does not matter to how it starts: one that was cut gives its first symbols.
+ *
+ * With I the sum of -log2(frequency / 2^16), a stream has at most (I (1 + 2^-38) + 16) / 8 + 1 bytes: x + 2^16
+ * grows by no more than the factor 2^16 / frequency a symbol, for start <= 2^16 - frequency.  The 16 bits
+ * are the price of a first symbol whose interval lies high; a symbol at 0 is free when it comes last.
  */
 #ifndef VQZI_RANS_H
 #define VQZI_RANS_H
@@ -46,12 +53,8 @@ typedef struct vqzi_rans_decoder {
 } vqzi_rans_decoder;
 
 static inline void vqzi_rans_refill(vqzi_rans_decoder *decoder) {
-    while (decoder->state < (uint64_t)1 << 31 && decoder->end - decoder->at >= 4) {
-        const uint8_t *b = decoder->at;
-        decoder->state = decoder->state << 32 | (uint64_t)b[0] << 24 | (uint32_t)b[1] << 16 |
-                         (uint32_t)b[2] << 8 | b[3];
-        decoder->at += 4;
-    }
+    while (decoder->state < (uint64_t)1 << 55 && decoder->at < decoder->end)
+        decoder->state = decoder->state << 8 | *decoder->at++;
 }
 void vqzi_rans_open(vqzi_rans_decoder *decoder, const uint8_t *data, size_t size);
 /* The slot, 0..65535, that the next symbol's interval contains. */

@@ -30,6 +30,7 @@ enum {
     WINDOW_BYTE = (WINDOW_LOG - 10) << 3,
     SMALL = 1 << 16, /* symbols up to which the slowest level is affordable */
     LEVEL_LARGE = 12,
+    LEVEL_QUICK = 1,
     WRITE_WORK = 1 << 15 /* of a symbol, as team.h counts it */
 };
 
@@ -61,6 +62,7 @@ typedef struct tile_stream {
 
 struct vqzi_stream_coder {
     const vqzi_model *model;
+    bool quick;
     const vqzi_team *team;
     stream_worker *workers; /* (team->threads) */
     tile_stream *streams;   /* (stream_count) */
@@ -145,12 +147,22 @@ static vqz_status reserve(stream_worker *worker, size_t count) {
     return VQZ_OK;
 }
 
-/* Gives the streams the size of a tile. */
-static vqz_status begin_tile(vqzi_stream_coder *coder, uint32_t rows, uint32_t columns) {
+void vqzi_stream_coder_quick(vqzi_stream_coder *coder, bool quick) {
+    coder->quick = quick;
+}
+
+/* Streams of some planes. */
+typedef struct stream_range {
+    uint32_t begin, end;
+} stream_range;
+
+/* Gives these streams the size of a tile. */
+static vqz_status begin_tile(vqzi_stream_coder *coder, stream_range range, uint32_t rows,
+                             uint32_t columns) {
     size_t count;
     if (rows == 0 || columns == 0 || !vqzi_mul(rows, columns, &count) || count > SIZE_MAX / 4)
         return VQZ_ERROR_ARGUMENT;
-    for (uint32_t i = 0; i < coder->model->stream_count; i++) {
+    for (uint32_t i = range.begin; i < range.end; i++) {
         tile_stream *stream = &coder->streams[i];
         stream->shape.rows = rows;
         stream->shape.columns = columns;
@@ -160,9 +172,19 @@ static vqz_status begin_tile(vqzi_stream_coder *coder, uint32_t rows, uint32_t c
     return VQZ_OK;
 }
 
+static stream_range find_streams(const vqzi_stream_coder *coder, uint32_t first_plane,
+                                 uint32_t planes) {
+    stream_range range = {0, 0};
+    for (uint32_t i = 0; i < coder->model->stream_count; i++) {
+        range.begin += coder->streams[i].shape.plane < first_plane;
+        range.end += coder->streams[i].shape.plane < first_plane + planes;
+    }
+    return range;
+}
+
 /* The status of the first stream that failed. */
-static vqz_status tile_status(const vqzi_stream_coder *coder) {
-    for (uint32_t i = 0; i < coder->model->stream_count; i++)
+static vqz_status tile_status(const vqzi_stream_coder *coder, stream_range range) {
+    for (uint32_t i = range.begin; i < range.end; i++)
         VQZ_TRY(coder->streams[i].status);
     return VQZ_OK;
 }
@@ -225,10 +247,9 @@ static bool is_constant(const uint8_t *symbols, size_t count) {
 /* Compresses into worker->trial, frame header included.  *size is 0 when the frame has no place in
    a .vqz file.  (Offering zstd less room would not end a losing attempt earlier, but make it give
    up on tiny blocks that fit: its entropy coders want some bytes to spare.) */
-static vqz_status compress(stream_worker *worker, const uint8_t *symbols, size_t count,
+static vqz_status compress(stream_worker *worker, const uint8_t *symbols, size_t count, int level,
                            const ZSTD_CDict *dictionary, size_t *size) {
     *size = 0;
-    int level = count <= SMALL ? VQZI_STREAM_LEVEL : LEVEL_LARGE;
     if (worker->compressor == NULL)
         worker->compressor = vqzi_frame_compressor(level, WINDOW_LOG);
     ZSTD_CCtx *zstd = worker->compressor;
@@ -248,7 +269,7 @@ static vqz_status compress(stream_worker *worker, const uint8_t *symbols, size_t
 }
 
 /* Puts worker->symbols into stream->output. */
-static vqz_status stream_write(stream_worker *worker, tile_stream *stream) {
+static vqz_status stream_write(stream_worker *worker, tile_stream *stream, bool quick) {
     const stream_shape *shape = &stream->shape;
     vqzi_buffer *output = &stream->output;
     uint32_t bits = symbol_bits(shape->alphabet);
@@ -266,14 +287,17 @@ static vqz_status stream_write(stream_worker *worker, tile_stream *stream) {
     size_t best_total = 1 + best_size;
     uint64_t best_header = METHOD_PACKED;
     const ZSTD_CDict *dictionary = NULL;
-    if (shape->count <= SMALL && stream->dictionary != NULL)
+    int level = shape->count <= SMALL ? VQZI_STREAM_LEVEL : LEVEL_LARGE;
+    if (quick)
+        level = LEVEL_QUICK;
+    else if (shape->count <= SMALL && stream->dictionary != NULL)
         VQZ_TRY(vqzi_dictionary_compressor(stream->dictionary, &dictionary));
     for (uint32_t attempt = 0; attempt < 2 * filters; attempt++) {
         uint32_t f = attempt / 2, method = attempt % 2 == 0 ? METHOD_ZSTD : METHOD_DICTIONARY;
         size_t used;
         if (method == METHOD_DICTIONARY && dictionary == NULL)
             continue;
-        VQZ_TRY(compress(worker, sources[f], shape->count,
+        VQZ_TRY(compress(worker, sources[f], shape->count, level,
                          method == METHOD_DICTIONARY ? dictionary : NULL, &used));
         if (used == 0)
             continue;
@@ -317,7 +341,7 @@ static vqz_status write_one(const write_job *job, stream_worker *worker, tile_st
             *symbol++ = (uint8_t)(shape->high ? row[x] >> 8 : row[x]);
         }
     }
-    return stream_write(worker, stream);
+    return stream_write(worker, stream, job->coder->quick);
 }
 
 static void write_row(const void *argument, int thread, int64_t row) {
@@ -328,18 +352,26 @@ static void write_row(const void *argument, int thread, int64_t row) {
     stream->status = write_one(job, &job->coder->workers[thread - job->coder->team->first], stream);
 }
 
+vqz_status vqzi_planes_write(vqzi_stream_coder *coder, vqzi_buffer *buffer, uint32_t first_plane,
+                             uint32_t planes, const uint16_t *const *indices, uint32_t rows,
+                             uint32_t columns, size_t pitch) {
+    stream_range range = find_streams(coder, first_plane, planes);
+    VQZ_TRY(begin_tile(coder, range, rows, columns));
+    write_job job = {coder, indices, pitch};
+    uint64_t symbols = vqzi_mul_sizes((uint64_t)rows * columns, range.end - range.begin);
+    vqzi_team_run(coder->team, vqzi_mul_sizes(symbols, WRITE_WORK), range.begin, range.end,
+                  write_row, &job);
+    VQZ_TRY(tile_status(coder, range));
+    for (uint32_t i = range.begin; i < range.end; i++)
+        vqzi_buffer_append(buffer, coder->streams[i].output.data, coder->streams[i].output.size);
+    return vqzi_buffer_status(buffer);
+}
+
 vqz_status vqzi_tile_write(vqzi_stream_coder *coder, vqzi_buffer *buffer,
                            const uint16_t *const *indices, uint32_t rows, uint32_t columns,
                            size_t pitch) {
-    VQZ_TRY(begin_tile(coder, rows, columns));
-    write_job job = {coder, indices, pitch};
-    uint64_t symbols = vqzi_mul_sizes((uint64_t)rows * columns, coder->model->stream_count);
-    vqzi_team_run(coder->team, vqzi_mul_sizes(symbols, WRITE_WORK), 0, coder->model->stream_count,
-                  write_row, &job);
-    VQZ_TRY(tile_status(coder));
-    for (uint32_t i = 0; i < coder->model->stream_count; i++)
-        vqzi_buffer_append(buffer, coder->streams[i].output.data, coder->streams[i].output.size);
-    return vqzi_buffer_status(buffer);
+    return vqzi_planes_write(coder, buffer, 0, coder->model->plane_count, indices, rows, columns,
+                             pitch);
 }
 
 /* ---- reading ---- */
@@ -441,10 +473,12 @@ static vqz_status read_one(stream_worker *worker, const tile_stream *stream, uin
     return VQZ_OK;
 }
 
-vqz_status vqzi_tile_read(vqzi_stream_coder *coder, vqzi_reader *reader, uint16_t *const *indices,
-                          uint32_t rows, uint32_t columns, size_t pitch) {
-    VQZ_TRY(begin_tile(coder, rows, columns));
-    for (uint32_t i = 0; i < coder->model->stream_count; i++) {
+vqz_status vqzi_planes_read(vqzi_stream_coder *coder, vqzi_reader *reader, uint32_t first_plane,
+                            uint32_t planes, uint16_t *const *indices, uint32_t rows,
+                            uint32_t columns, size_t pitch) {
+    stream_range range = find_streams(coder, first_plane, planes);
+    VQZ_TRY(begin_tile(coder, range, rows, columns));
+    for (uint32_t i = range.begin; i < range.end; i++) {
         tile_stream *stream = &coder->streams[i];
         uint32_t plane = stream->shape.plane;
         VQZ_TRY(stream_locate(reader, stream));
@@ -452,4 +486,10 @@ vqz_status vqzi_tile_read(vqzi_stream_coder *coder, vqzi_reader *reader, uint16_
                          indices[plane], pitch));
     }
     return VQZ_OK;
+}
+
+vqz_status vqzi_tile_read(vqzi_stream_coder *coder, vqzi_reader *reader, uint16_t *const *indices,
+                          uint32_t rows, uint32_t columns, size_t pitch) {
+    return vqzi_planes_read(coder, reader, 0, coder->model->plane_count, indices, rows, columns,
+                            pitch);
 }

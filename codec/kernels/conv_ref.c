@@ -7,36 +7,71 @@
  */
 #include "codec/kernels/kernels.h"
 
+/* Adds the taps of one position to the sums of the block of channels that starts at `first`. */
+static void add_taps(const vqzi_conv *conv, uint32_t first, const int16_t *src, size_t src_pitch,
+                     uint32_t *acc) {
+    size_t run = (size_t)conv->kernel * conv->in_channels;
+    const int16_t *weights = conv->weights + (size_t)first * conv->rows * conv->pairs * 2;
+    for (uint32_t ky = 0; ky < conv->rows; ky++) {
+        for (size_t i = 0; i < run; i++) {
+            const int16_t *pair = weights + i / 2 * 2 * VQZI_CONV_BLOCK + i % 2;
+            for (uint32_t o = 0; o < VQZI_CONV_BLOCK; o++)
+                acc[o] += (uint32_t)(src[i] * pair[2 * o]);
+        }
+        weights += (size_t)conv->pairs * 2 * VQZI_CONV_BLOCK;
+        src += src_pitch;
+    }
+}
+
+static int16_t finish(const vqzi_conv *conv, int32_t t) {
+    t = VQZI_MAX(t, t >> conv->slope);
+    return (int16_t)VQZI_MIN(VQZI_MAX(t, conv->minimum), conv->maximum);
+}
+
 static VQZI_CONV_KERNEL(conv_ref) {
     const vqzi_conv *conv = job->conv;
-    size_t run = (size_t)conv->kernel * conv->in_channels;
     size_t step = (size_t)conv->stride * conv->in_channels;
 
     for (uint32_t first = 0; first < conv->out_channels; first += VQZI_CONV_BLOCK) {
         uint32_t count = VQZI_MIN(conv->out_channels - first, (uint32_t)VQZI_CONV_BLOCK);
-        const int16_t *block = conv->weights + (size_t)first * conv->kernel * conv->pairs * 2;
         for (uint32_t x = 0; x < job->width; x++) {
             uint32_t acc[VQZI_CONV_BLOCK];
             for (uint32_t o = 0; o < VQZI_CONV_BLOCK; o++)
                 acc[o] = (uint32_t)job->offsets[first + o];
-            for (uint32_t ky = 0; ky < conv->kernel; ky++) {
-                const int16_t *src = job->src + ky * job->src_pitch + x * step;
-                const int16_t *weights = block + (size_t)ky * conv->pairs * 2 * VQZI_CONV_BLOCK;
-                for (size_t i = 0; i < run; i++) {
-                    const int16_t *pair = weights + i / 2 * 2 * VQZI_CONV_BLOCK + i % 2;
-                    for (uint32_t o = 0; o < VQZI_CONV_BLOCK; o++)
-                        acc[o] += (uint32_t)(src[i] * pair[2 * o]);
-                }
-            }
+            add_taps(conv, first, job->src + x * step, job->src_pitch, acc);
             for (uint32_t o = 0; o < count; o++) {
                 size_t at = (size_t)x * conv->out_channels + first + o;
                 int32_t t = (int32_t)acc[o] >> conv->shifts[first + o];
-                if (job->add)
-                    t += job->add[at];
-                t = VQZI_MAX(t, t >> conv->slope);
-                job->dst[at] = (int16_t)VQZI_MIN(VQZI_MAX(t, conv->minimum), conv->maximum);
+                job->dst[at] = finish(conv, job->add ? t + job->add[at] : t);
             }
         }
+    }
+}
+
+static VQZI_SUMS_KERNEL(sums_ref) {
+    const vqzi_conv *conv = job->conv;
+    size_t step = (size_t)conv->stride * conv->in_channels;
+
+    for (uint32_t x = 0; x < job->width; x++)
+        for (uint32_t first = 0; first < conv->out_channels; first += VQZI_CONV_BLOCK) {
+            uint32_t acc[VQZI_CONV_BLOCK];
+            const int32_t *start = job->offsets ? job->offsets + first : sums;
+            for (uint32_t o = 0; o < VQZI_CONV_BLOCK; o++)
+                acc[o] = (uint32_t)start[o];
+            add_taps(conv, first, job->src + x * step, job->src_pitch, acc);
+            for (uint32_t o = 0; o < VQZI_CONV_BLOCK; o++)
+                *sums++ = (int32_t)acc[o];
+        }
+}
+
+static VQZI_MATVEC_KERNEL(matvec_ref) {
+    for (uint32_t first = 0; first < conv->out_channels; first += VQZI_CONV_BLOCK) {
+        uint32_t acc[VQZI_CONV_BLOCK];
+        for (uint32_t o = 0; o < VQZI_CONV_BLOCK; o++)
+            acc[o] = (uint32_t)start[first + o];
+        add_taps(conv, first, src, 0, acc);
+        for (uint32_t o = 0; o < VQZI_CONV_BLOCK; o++)
+            dst[first + o] = finish(conv, (int32_t)acc[o] >> conv->shifts[first + o]);
     }
 }
 
@@ -71,6 +106,8 @@ static VQZI_SEARCH_KERNEL(search_ref) {
 
 void vqzi_kernels_init_ref(vqzi_kernels *kernels) {
     kernels->conv = conv_ref;
+    kernels->sums = sums_ref;
+    kernels->matvec = matvec_ref;
     kernels->act = act_ref;
     kernels->search = search_ref;
 }

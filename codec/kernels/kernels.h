@@ -17,15 +17,15 @@ enum {
     VQZI_KERNEL_SLACK = 16  /* int16 elements a kernel may read after the last one of its source */
 };
 
-/* A convolution, packed for the kernels.
+/* A convolution, packed for the kernels; its window is `rows` x `kernel` taps.
    Pictures are dense: position x of a row starts at element x * channels.  So the taps (kx, ic) of
    one kernel row are one run of kernel * in_channels neighbouring elements, and the kernels walk it
    in pairs whatever the number of channels is; an odd run ends with a pair whose second weight is
    zero. */
 typedef struct vqzi_conv {
-    uint32_t in_channels, out_channels, kernel, stride;
+    uint32_t in_channels, out_channels, rows, kernel, stride;
     uint32_t pairs;   /* (kernel * in_channels + 1) / 2 */
-    int16_t *weights; /* (ceil(out_channels / 16), kernel, pairs, 16, 2), zero-filled */
+    int16_t *weights; /* (ceil(out_channels / 16), rows, pairs, 16, 2), zero-filled */
     int32_t *shifts;  /* (out_channels rounded up to 16) */
     int32_t slope;    /* t < 0 becomes t >> slope; 0 for no activation and for ReLU */
     int32_t minimum, maximum; /* of the output; minimum 0 makes a ReLU */
@@ -43,6 +43,15 @@ typedef struct vqzi_conv_job {
 
 /* One output row of a convolution. */
 #define VQZI_CONV_KERNEL(name) void name(const vqzi_conv_job *job)
+/* Its sums alone, before the shift: sums (width, out_channels rounded up to 16), of which those beyond
+   out_channels are unspecified.  They start from the offsets, or without these from what `sums` holds.
+   add and dst are not looked at. */
+#define VQZI_SUMS_KERNEL(name) void name(const vqzi_conv_job *job, int32_t *sums)
+/* A convolution of one position and one row: what remains to be done from the sums `start` on, with
+   `src` as its run of kernel * in_channels elements.  start and dst have out_channels rounded up to 16;
+   what is written beyond out_channels is unspecified. */
+#define VQZI_MATVEC_KERNEL(name)                                                                   \
+    void name(const vqzi_conv *conv, const int32_t *start, const int16_t *src, int16_t *dst)
 /* dst[i] = clamp(max(src[i], src[i] >> slope)) from below at minimum. */
 #define VQZI_ACT_KERNEL(name)                                                                      \
     void name(int16_t *dst, const int16_t *src, size_t count, int slope, int minimum)
@@ -63,6 +72,8 @@ typedef struct vqzi_codes {
 
 typedef struct vqzi_kernels {
     VQZI_CONV_KERNEL((*conv));
+    VQZI_SUMS_KERNEL((*sums));
+    VQZI_MATVEC_KERNEL((*matvec));
     VQZI_ACT_KERNEL((*act));
     VQZI_SEARCH_KERNEL((*search));
 } vqzi_kernels;

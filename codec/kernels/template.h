@@ -11,7 +11,7 @@
  *   vec_spread    one pair of int16 for all lanes, the other operand
  *   CONV_NARROW   the convolution for at most LANES / 2 channels, if another one is better
  *
- *   load, load_pairs, spread     from memory of any alignment
+ *   load, load_pairs, spread     from memory of any alignment; store is the inverse of load
  *   set_all                      one int32 in all lanes
  *   multiply_add(acc, p, s)      acc + p.first * s.first + p.second * s.second, wrapping
  *   add, maximum, minimum, shift_each (by a vector), shift_all (by one number; arithmetic)
@@ -22,7 +22,8 @@
  *
  * A convolution holds n positions x 2 * LANES channels in registers.  Each pair of taps costs two
  * loads of weights, n spreads and 2 n multiply-adds, so the multipliers are the limit and not the
- * loads.  All sums wrap, as the reference's do.
+ * loads.  With one position, matvec, every weight is used once and loads are the limit; it holds up to
+ * 8 * LANES channels, so that one spread serves many.  All sums wrap, as the reference's do.
  */
 #include "codec/kernels/kernels.h"
 
@@ -83,21 +84,31 @@ INLINE void finish(const vqzi_conv *conv, vec t, const int16_t *add_src, int16_t
 }
 
 /* n positions (a constant, 1..POSITIONS) x `vectors` (a constant, 1 or 2) times LANES channels.
-   `away` is the distance of the second vector's weights from the first's. */
-INLINE void conv_block(const vqzi_conv_job *job, uint32_t first, uint32_t x, const int n,
-                       const int vectors) {
+   `away` is the distance of the second vector's weights from the first's.  raw (a constant): sums in
+   and out, see VQZI_SUMS_KERNEL. */
+INLINE void conv_block(const vqzi_conv_job *job, int32_t *sums, uint32_t first, uint32_t x,
+                       const int n, const int vectors, const int raw) {
     const vqzi_conv *conv = job->conv;
     size_t step = (size_t)conv->stride * conv->in_channels;
-    size_t block = (size_t)conv->kernel * conv->pairs * 2 * VQZI_CONV_BLOCK;
+    size_t block = (size_t)conv->rows * conv->pairs * 2 * VQZI_CONV_BLOCK;
+    size_t sums_step = (conv->out_channels + VQZI_CONV_BLOCK - 1) & ~(size_t)(VQZI_CONV_BLOCK - 1);
     size_t away = LANES < VQZI_CONV_BLOCK ? 2 * LANES : block;
     const int16_t *weights =
         conv->weights + first / VQZI_CONV_BLOCK * block + first % VQZI_CONV_BLOCK * 2;
     vec acc[POSITIONS][2];
 
-    FOR_EACH (i, POSITIONS, n)
-        FOR_EACH (v, 2, vectors)
-            acc[i][v] = load(job->offsets + first + v * LANES);
-    for (uint32_t ky = 0; ky < conv->kernel; ky++) {
+    if (raw)
+        sums += x * sums_step + first;
+    if (raw && !job->offsets) {
+        FOR_EACH (i, POSITIONS, n)
+            FOR_EACH (v, 2, vectors)
+                acc[i][v] = load(sums + i * sums_step + v * LANES);
+    } else {
+        FOR_EACH (i, POSITIONS, n)
+            FOR_EACH (v, 2, vectors)
+                acc[i][v] = load(job->offsets + first + v * LANES);
+    }
+    for (uint32_t ky = 0; ky < conv->rows; ky++) {
         /* every third position has its pointer; the two between are one and two steps from it */
         const int16_t *src[POSITIONS / 3];
         FOR_EACH (i, POSITIONS / 3, (n + 2) / 3)
@@ -116,6 +127,12 @@ INLINE void conv_block(const vqzi_conv_job *job, uint32_t first, uint32_t x, con
                 src[i] += 2;
         }
     }
+    if (raw) {
+        FOR_EACH (i, POSITIONS, n)
+            FOR_EACH (v, 2, vectors)
+                store(sums + i * sums_step + v * LANES, acc[i][v]);
+        return;
+    }
     FOR_EACH (v, 2, vectors) {
         uint32_t channel = first + (uint32_t)v * LANES;
         uint32_t count = VQZI_MIN(conv->out_channels - channel, (uint32_t)LANES);
@@ -130,48 +147,49 @@ INLINE void conv_block(const vqzi_conv_job *job, uint32_t first, uint32_t x, con
 
 /* A row in blocks of nearly equal size: a short block at the end would leave the multipliers
    waiting for the sums. */
-INLINE void conv_columns(const vqzi_conv_job *job, uint32_t first, const int vectors) {
+INLINE void conv_columns(const vqzi_conv_job *job, int32_t *sums, uint32_t first, const int vectors,
+                         const int raw) {
     uint32_t blocks = (job->width + POSITIONS - 1) / POSITIONS;
     for (uint32_t x = 0; blocks > 0; blocks--) {
         uint32_t n = (job->width - x + blocks - 1) / blocks;
         switch (n) {
 #if POSITIONS > 6
         case 12:
-            conv_block(job, first, x, 12, vectors);
+            conv_block(job, sums, first, x, 12, vectors, raw);
             break;
         case 11:
-            conv_block(job, first, x, 11, vectors);
+            conv_block(job, sums, first, x, 11, vectors, raw);
             break;
         case 10:
-            conv_block(job, first, x, 10, vectors);
+            conv_block(job, sums, first, x, 10, vectors, raw);
             break;
         case 9:
-            conv_block(job, first, x, 9, vectors);
+            conv_block(job, sums, first, x, 9, vectors, raw);
             break;
         case 8:
-            conv_block(job, first, x, 8, vectors);
+            conv_block(job, sums, first, x, 8, vectors, raw);
             break;
         case 7:
-            conv_block(job, first, x, 7, vectors);
+            conv_block(job, sums, first, x, 7, vectors, raw);
             break;
 #endif
         case 6:
-            conv_block(job, first, x, 6, vectors);
+            conv_block(job, sums, first, x, 6, vectors, raw);
             break;
         case 5:
-            conv_block(job, first, x, 5, vectors);
+            conv_block(job, sums, first, x, 5, vectors, raw);
             break;
         case 4:
-            conv_block(job, first, x, 4, vectors);
+            conv_block(job, sums, first, x, 4, vectors, raw);
             break;
         case 3:
-            conv_block(job, first, x, 3, vectors);
+            conv_block(job, sums, first, x, 3, vectors, raw);
             break;
         case 2:
-            conv_block(job, first, x, 2, vectors);
+            conv_block(job, sums, first, x, 2, vectors, raw);
             break;
         default:
-            conv_block(job, first, x, 1, vectors);
+            conv_block(job, sums, first, x, 1, vectors, raw);
             break;
         }
         x += n;
@@ -187,9 +205,61 @@ static VQZI_CONV_KERNEL(NAME(conv)) {
     }
 #endif
     for (; first + LANES < channels; first += 2 * LANES)
-        conv_columns(job, first, 2);
+        conv_columns(job, NULL, first, 2, 0);
     if (first < channels)
-        conv_columns(job, first, 1);
+        conv_columns(job, NULL, first, 1, 0);
+}
+
+static VQZI_SUMS_KERNEL(NAME(sums)) {
+    uint32_t channels = job->conv->out_channels, first = 0;
+    for (; first + LANES < channels; first += 2 * LANES)
+        conv_columns(job, sums, first, 2, 1);
+    if (first < channels)
+        conv_columns(job, sums, first, 1, 1);
+}
+
+/* `vectors` (a constant, 1..8) times LANES channels from `first`, a multiple of 16. */
+INLINE void matvec_block(const vqzi_conv *conv, const int32_t *start, const int16_t *src,
+                         int16_t *dst, uint32_t first, const int vectors) {
+    enum { PARTS = VQZI_CONV_BLOCK / LANES };
+    size_t block = (size_t)conv->pairs * 2 * VQZI_CONV_BLOCK;
+    const int16_t *weights = conv->weights + first / VQZI_CONV_BLOCK * block;
+    vec acc[8];
+
+    FOR_EACH (v, 8, vectors)
+        acc[v] = load(start + first + v * LANES);
+    for (uint32_t pair = 0; pair < conv->pairs; pair++) {
+        vec_spread s = spread(src + 2 * pair);
+        FOR_EACH (v, 8, vectors)
+            acc[v] = multiply_add(
+                acc[v], load_pairs(weights + v / PARTS * block + v % PARTS * (2 * LANES)), s);
+        weights += 2 * VQZI_CONV_BLOCK;
+    }
+    FOR_EACH (v, 8, vectors) {
+        vec t = shift_each(acc[v], load(conv->shifts + first + v * LANES));
+        t = maximum(t, shift_all(t, conv->slope));
+        t = minimum(maximum(t, set_all(conv->minimum)), set_all(conv->maximum));
+        store_narrow(dst + first + v * LANES, t);
+    }
+}
+
+static VQZI_MATVEC_KERNEL(NAME(matvec)) {
+    for (uint32_t first = 0; first < conv->out_channels;) {
+        uint32_t left = (conv->out_channels - first + LANES - 1) / LANES;
+        if (left >= 8) {
+            matvec_block(conv, start, src, dst, first, 8);
+            first += 8 * LANES;
+        } else if (left >= 4) {
+            matvec_block(conv, start, src, dst, first, 4);
+            first += 4 * LANES;
+        } else if (left >= 2) {
+            matvec_block(conv, start, src, dst, first, 2);
+            first += 2 * LANES;
+        } else {
+            matvec_block(conv, start, src, dst, first, 1);
+            first += LANES;
+        }
+    }
 }
 
 static VQZI_ACT_KERNEL(NAME(act)) {
@@ -254,6 +324,8 @@ static VQZI_SEARCH_KERNEL(NAME(search)) {
 
 INLINE void NAME(fill)(vqzi_kernels *kernels) {
     kernels->conv = NAME(conv);
+    kernels->sums = NAME(sums);
+    kernels->matvec = NAME(matvec);
     kernels->act = NAME(act);
     kernels->search = NAME(search);
 }

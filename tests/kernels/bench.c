@@ -87,6 +87,41 @@ static void bench_conv(const report *out, const layer *shape) {
     conv_clear(&conv);
 }
 
+/* What a stage of a prior runs: sums of a row, products of one position. */
+static void bench_prior(const report *out, uint32_t in_channels, uint32_t out_channels,
+                        uint32_t kernel) {
+    enum { WIDTH = 48 };
+    test_random random = {1};
+    vqzi_conv conv;
+    int32_t *offsets = allocate(out_channels + VQZI_CONV_BLOCK, sizeof *offsets);
+    conv_init(&conv, offsets, &random, in_channels, out_channels, kernel, 1);
+    size_t pitch = (size_t)(WIDTH + kernel - 1) * in_channels;
+    size_t padded = out_channels + VQZI_CONV_BLOCK;
+    int16_t *src = allocate(pitch * kernel + VQZI_KERNEL_SLACK, sizeof *src);
+    int16_t *dst = allocate(padded, sizeof *dst);
+    int32_t *sums = allocate(WIDTH * padded, sizeof *sums);
+    double macs = (double)WIDTH * out_channels * in_channels * kernel * kernel, best = 0;
+    vqzi_conv_job job = {&conv, offsets, src, pitch, NULL, NULL, WIDTH};
+    for (double start = now(); now() - start < RUN_SECONDS;) {
+        double begin = now();
+        if (kernel > 1)
+            out->variant->kernels.sums(&job, sums);
+        else
+            for (size_t x = 0; x < WIDTH; x++)
+                out->variant->kernels.matvec(&conv, offsets, src + x * in_channels, dst);
+        best = VQZI_MAX(best, macs / (now() - begin));
+    }
+    char text[64];
+    snprintf(text, sizeof text, "%ux%u %u->%u x%d", kernel, kernel, in_channels, out_channels,
+             kernel > 1 ? WIDTH : 1);
+    print(out, kernel > 1 ? "sums" : "matvec", "prior", text, best);
+    free(src);
+    free(dst);
+    free(sums);
+    free(offsets);
+    conv_clear(&conv);
+}
+
 static void bench_search(const report *out, const char *name, uint32_t count, uint32_t dims) {
     enum { RESIDUALS = TILE / 8 };
     test_random random = {1};
@@ -172,6 +207,12 @@ int bench_kernels(const kernel_variant *variants, size_t count, const char *csv)
                 bench_search(&out, name, plane->codes, plane->dims);
         }
         bench_search(&out, "wide", 512, 64);
+        bench_prior(&out, 1, 64, 5);
+        bench_prior(&out, 32, 64, 3);
+        bench_prior(&out, 2, 64, 1);
+        bench_prior(&out, 64, 64, 1);
+        bench_prior(&out, 64, 2, 1);
+        bench_prior(&out, 64, 256, 1);
     }
     vqzi_model_clear(&model);
     if (file && fclose(file) != 0) {

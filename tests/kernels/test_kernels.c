@@ -78,6 +78,7 @@ void conv_init(vqzi_conv *conv, int32_t *offsets, test_random *random, uint32_t 
     memset(conv, 0, sizeof *conv);
     conv->in_channels = in_channels;
     conv->out_channels = out_channels;
+    conv->rows = kernel;
     conv->kernel = kernel;
     conv->stride = stride;
     conv->pairs = (uint32_t)((run + 1) / 2);
@@ -166,12 +167,124 @@ static void test_conv(void **state) {
             check_conv(&random, 3, 33, kernel, 2, width, width & 1);
 }
 
+/* ---- sums and products of one position ---- */
+
+/* Sums of the upper `rows` rows of a window, started from the offsets or from what is there. */
+static void check_sums(test_random *random, uint32_t in_channels, uint32_t out_channels,
+                       uint32_t kernel, uint32_t rows, uint32_t width, bool continued) {
+    vqzi_conv conv;
+    size_t padded = (out_channels + VQZI_CONV_BLOCK - 1u) / VQZI_CONV_BLOCK * VQZI_CONV_BLOCK;
+    int32_t *offsets = allocate(out_channels + VQZI_CONV_BLOCK, sizeof *offsets);
+    conv_init(&conv, offsets, random, in_channels, out_channels, kernel, 1);
+    size_t pitch = ((size_t)width - 1 + kernel) * in_channels, count = width * padded;
+    size_t src_count = pitch * kernel + VQZI_KERNEL_SLACK;
+    int16_t *src = allocate(src_count, sizeof *src);
+    int32_t *start = allocate(count, sizeof *start), *expected = allocate(count, sizeof *expected);
+    int32_t *actual = allocate(count + 2 * GUARD, sizeof *actual);
+    fill(random, test_random_range(random, 0, 3), src, src_count);
+    for (size_t i = 0; i < count; i++)
+        start[i] = (int32_t)test_random_next(random);
+    conv.rows = rows; /* of the weights of the first block; more blocks are not laid out for it */
+    if (rows < kernel && out_channels > VQZI_CONV_BLOCK)
+        conv.rows = kernel;
+    vqzi_conv_job job = {&conv, continued ? NULL : offsets, src, pitch, NULL, NULL, width};
+    memcpy(expected, start, count * sizeof *start);
+    variants[0].kernels.sums(&job, expected);
+    for (size_t v = 1; v < variant_count; v++) {
+        for (size_t i = 0; i < count + 2 * GUARD; i++)
+            actual[i] = GUARD_VALUE;
+        memcpy(actual + GUARD, start, count * sizeof *start);
+        variants[v].kernels.sums(&job, actual + GUARD);
+        bool outside = false, differs = false;
+        for (size_t i = 0; i < GUARD; i++)
+            outside |= actual[i] != GUARD_VALUE || actual[GUARD + count + i] != GUARD_VALUE;
+        for (uint32_t x = 0; x < width; x++)
+            differs |= memcmp(expected + x * padded, actual + GUARD + x * padded,
+                              out_channels * sizeof *actual) != 0;
+        if (outside || differs)
+            fail_msg("%s: sums %s: in %u out %u kernel %u rows %u width %u continued %d",
+                     variants[v].name, outside ? "written outside" : "differ", in_channels,
+                     out_channels, kernel, rows, width, continued);
+    }
+    free(src);
+    free(start);
+    free(expected);
+    free(actual);
+    free(offsets);
+    conv_clear(&conv);
+}
+
+/* The reference's sums are those of its convolution: with shift 0 and 16 bits they can be compared. */
+static void check_reference_sums(test_random *random) {
+    enum { IN = 5, OUT = 19, PADDED = 32, WIDTH = 7, KERNEL = 3, PITCH = (WIDTH + KERNEL - 1) * IN };
+    vqzi_conv conv;
+    int32_t offsets[OUT + VQZI_CONV_BLOCK], sums[WIDTH * PADDED] = {0};
+    int16_t src[PITCH * KERNEL + VQZI_KERNEL_SLACK], dst[WIDTH * OUT], one[PADDED];
+    conv_init(&conv, offsets, random, IN, OUT, KERNEL, 1);
+    fill(random, 0, src, sizeof src / sizeof *src);
+    vqzi_conv_job job = {&conv, offsets, src, PITCH, NULL, dst, WIDTH};
+    variants[0].kernels.conv(&job);
+    variants[0].kernels.sums(&job, sums);
+    conv.pairs = 0; /* nothing to be added: matvec alone finishes the sums */
+    for (int x = 0; x < WIDTH; x++) {
+        conv.kernel = 0;
+        variants[0].kernels.matvec(&conv, sums + x * PADDED, src, one);
+        assert_memory_equal(one, dst + x * OUT, OUT * sizeof *dst);
+    }
+    conv_clear(&conv);
+}
+
+static void check_matvec(test_random *random, uint32_t in, uint32_t out) {
+    enum { MOST = 320 };
+    vqzi_conv conv;
+    int32_t offsets[MOST + VQZI_CONV_BLOCK] = {0};
+    int16_t expected[MOST], actual[MOST + 2 * GUARD];
+    size_t padded = (out + VQZI_CONV_BLOCK - 1u) / VQZI_CONV_BLOCK * VQZI_CONV_BLOCK;
+    conv_init(&conv, offsets, random, in, out, 1, 1);
+    int16_t *src = allocate(in + 1, sizeof *src); /* exact: pairs alone are read */
+    fill(random, test_random_range(random, 0, 3), src, in + 1);
+    variants[0].kernels.matvec(&conv, offsets, src, expected);
+    for (size_t v = 1; v < variant_count; v++) {
+        for (size_t i = 0; i < MOST + 2 * GUARD; i++)
+            actual[i] = GUARD_VALUE;
+        variants[v].kernels.matvec(&conv, offsets, src, actual + GUARD);
+        bool outside = false;
+        for (size_t i = 0; i < GUARD; i++)
+            outside |= actual[i] != GUARD_VALUE || actual[GUARD + padded + i] != GUARD_VALUE;
+        if (outside || memcmp(expected, actual + GUARD, out * sizeof *actual) != 0)
+            fail_msg("%s: matvec %s: in %u out %u", variants[v].name,
+                     outside ? "writes outside" : "differs", in, out);
+    }
+    free(src);
+    conv_clear(&conv);
+}
+
+static void test_sums(void **state) {
+    test_random random = {seed};
+    (void)state;
+    check_reference_sums(&random);
+    for (uint32_t kernel = 3; kernel <= 5; kernel += 2)
+        for (uint32_t out = 1; out <= 70; out++)
+            for (uint32_t width = 1; width <= 50; width += 1 + width / 8)
+                check_sums(&random, (uint32_t)test_random_range(&random, 1, 9), out, kernel,
+                           (uint32_t)test_random_range(&random, 1, (int32_t)kernel), width,
+                           (out + width) & 1);
+}
+
+static void test_matvec(void **state) {
+    test_random random = {seed};
+    (void)state;
+    for (uint32_t out = 1; out <= 300; out += 1 + out / 40)
+        for (uint32_t in = 1; in <= 70; in++)
+            check_matvec(&random, in, out);
+}
+
 /* The reference itself on a convolution small enough to work out by hand. */
 static void test_conv_by_hand(void **state) {
     int16_t weights[2 * 2 * 2 * VQZI_CONV_BLOCK] = {0};
     int32_t shifts[VQZI_CONV_BLOCK] = {1}, offsets[VQZI_CONV_BLOCK] = {10 + 1};
     /* 2x2 taps 1 2 / 3 -4, one channel, bias 10, shift 1, add -3, leaky 1/4, 6 bits */
-    vqzi_conv conv = {1, 1, 2, 1, 1, weights, shifts, 2, -32, 31};
+    vqzi_conv conv = {1, 1, 2, 2, 1, 1, weights, shifts, 2, -32, 31};
     const int16_t src[2][5] = {{1, 2, 3, 100, 0}, {4, 5, 60, 7, 0}}, add[4] = {-3, -3, -3, -3};
     int16_t dst[4];
     vqzi_conv_job job = {&conv, offsets, src[0], 5, add, dst, 4};
@@ -309,6 +422,8 @@ int main(int argc, char **argv) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_conv_by_hand),
         cmocka_unit_test(test_conv),
+        cmocka_unit_test(test_sums),
+        cmocka_unit_test(test_matvec),
         cmocka_unit_test(test_act),
         cmocka_unit_test(test_search),
     };

@@ -2,6 +2,7 @@
  * random_model.c - see random_model.h.
  */
 #include "tests/support/random_model.h"
+#include "tests/support/random_prior.h"
 
 #include "format/container.h"
 
@@ -21,11 +22,11 @@ int32_t test_random_range(test_random *random, int32_t low, int32_t high) {
     return (int32_t)(low + (int64_t)(test_random_next(random) % span));
 }
 
-static bool coin(test_random *random) {
+bool test_coin(test_random *random) {
     return (test_random_next(random) >> 40 & 1) != 0;
 }
 
-static void *allocate(size_t count, size_t size) {
+void *test_allocate(size_t count, size_t size) {
     void *memory = calloc(count > 0 ? count : 1, size);
     if (memory == NULL) {
         fprintf(stderr, "random_model: out of memory\n");
@@ -62,20 +63,17 @@ void random_model_options_draw(random_model_options *options, uint64_t seed) {
                                .planes = (uint32_t)test_random_range(&random, 1, 6),
                                .max_codes = codes[test_random_range(&random, 0, 4)],
                                .hidden = (uint32_t)test_random_range(&random, 1, 12),
-                               .overlap = coin(&random),
-                               .shuffle = coin(&random),
-                               .residual = coin(&random),
-                               .dictionaries = coin(&random),
-                               .pixel_shift = (uint32_t)test_random_range(&random, 0, 8)};
+                               .overlap = test_coin(&random),
+                               .shuffle = test_coin(&random),
+                               .residual = test_coin(&random),
+                               .dictionaries = test_coin(&random),
+                               .pixel_shift = (uint32_t)test_random_range(&random, 0, 8),
+                               .prior = test_coin(&random)};
 }
 
 /* ---- networks ---- */
 
-typedef struct net_builder {
-    const random_model_options *options;
-    test_random *random;
-    vqzi_net *net;
-} net_builder;
+typedef test_net_builder net_builder;
 
 static vqzi_op *append(net_builder *builder, vqzi_op_kind kind, uint32_t src, uint32_t channels) {
     vqzi_op *op = &builder->net->ops[builder->net->op_count++];
@@ -90,14 +88,14 @@ static uint32_t last_register(const net_builder *builder) {
     return builder->net->op_count;
 }
 
-static void set_activation(net_builder *builder, vqzi_op *op) {
+void test_set_activation(test_net_builder *builder, vqzi_op *op) {
     op->activation = (uint8_t)test_random_range(builder->random, VQZI_NONE, VQZI_LEAKY);
     if (op->activation == VQZI_LEAKY)
         op->slope = (uint8_t)test_random_range(builder->random, 1, 8);
 }
 
 /* A convolution whose output spreads over about `bits` bits when its input does over its own. */
-static vqzi_op *convolve(net_builder *builder, uint32_t src, uint32_t channels, uint32_t kernel,
+vqzi_op *test_convolve(test_net_builder *builder, uint32_t src, uint32_t channels, uint32_t kernel,
                          uint32_t stride, uint32_t bits) {
     test_random *random = builder->random;
     vqzi_register source = vqzi_net_register(builder->net, src);
@@ -105,11 +103,11 @@ static vqzi_op *convolve(net_builder *builder, uint32_t src, uint32_t channels, 
     op->kernel = (uint8_t)kernel;
     op->stride = (uint8_t)stride;
     op->bits = (uint8_t)bits;
-    op->bias_sets = (uint8_t)(coin(random) ? builder->options->levels : 1);
+    op->bias_sets = (uint8_t)(test_coin(random) ? builder->options->levels : 1);
     size_t taps = (size_t)kernel * kernel * source.channels;
-    op->shift = allocate(channels, 1);
-    op->weights = allocate(channels * taps, sizeof *op->weights);
-    op->biases = allocate((size_t)op->bias_sets * channels, sizeof *op->biases);
+    op->shift = test_allocate(channels, 1);
+    op->weights = test_allocate(channels * taps, sizeof *op->weights);
+    op->biases = test_allocate((size_t)op->bias_sets * channels, sizeof *op->biases);
     /* half of the range for the products, the rest for bias and rounding */
     int64_t most = ((int64_t)1 << 30) / ((int64_t)taps << (source.bits - 1));
     int32_t limit = (int32_t)VQZI_MAX(1, VQZI_MIN(most, 2000));
@@ -125,7 +123,8 @@ static vqzi_op *convolve(net_builder *builder, uint32_t src, uint32_t channels, 
         while (log < 31 && (power >> 2 * log) > 1)
             log++;
         int32_t shift = (int32_t)(log + source.bits) - (int32_t)bits;
-        shift = VQZI_MIN(20, VQZI_MAX(0, shift + test_random_range(random, -1, 0)));
+        shift += test_random_range(random, -1, 0);
+        shift = VQZI_MIN(20, VQZI_MAX(0, shift));
         op->shift[c] = (uint8_t)shift;
         int32_t bias =
             (int32_t)VQZI_MIN((int64_t)1 << 28, (int64_t)1 << (shift + (int32_t)bits - 3));
@@ -139,52 +138,52 @@ static vqzi_op *convolve(net_builder *builder, uint32_t src, uint32_t channels, 
 static void residual_block(net_builder *builder) {
     uint32_t start = last_register(builder);
     vqzi_register shape = vqzi_net_register(builder->net, start);
-    vqzi_op *op = convolve(builder, start, shape.channels,
+    vqzi_op *op = test_convolve(builder, start, shape.channels,
                            (uint32_t)test_random_range(builder->random, 1, 5), 1, 12);
-    set_activation(builder, op);
-    op = convolve(builder, last_register(builder), shape.channels, 1, 1, 12);
+    test_set_activation(builder, op);
+    op = test_convolve(builder, last_register(builder), shape.channels, 1, 1, 12);
     op->add = (uint8_t)start;
-    set_activation(builder, append(builder, VQZI_ACT, last_register(builder), shape.channels));
+    test_set_activation(builder, append(builder, VQZI_ACT, last_register(builder), shape.channels));
 }
 
 static void build_analysis(net_builder *builder, const vqzi_model *model) {
     uint32_t left = vqzi_log2(model->stride), hidden = builder->options->hidden;
-    set_activation(builder, convolve(builder, 0, hidden, 3, 1, 12));
+    test_set_activation(builder, test_convolve(builder, 0, hidden, 3, 1, 12));
     while (left > 0) {
         uint32_t src = last_register(builder);
-        if (builder->options->shuffle && coin(builder->random)) {
+        if (builder->options->shuffle && test_coin(builder->random)) {
             uint32_t log =
                 (uint32_t)test_random_range(builder->random, 1, (int32_t)VQZI_MIN(left, 2));
             append(builder, VQZI_S2D, src, vqzi_net_channels(builder->net, src) << (2 * log))
                 ->block = (uint8_t)(1u << log);
             left -= log;
-            convolve(builder, last_register(builder), hidden, 1, 1, 12);
+            test_convolve(builder, last_register(builder), hidden, 1, 1, 12);
         } else {
             uint32_t kernel = (uint32_t)test_random_range(builder->random, 2, 5);
-            set_activation(builder, convolve(builder, src, hidden, kernel, 2, 12));
+            test_set_activation(builder, test_convolve(builder, src, hidden, kernel, 2, 12));
             left--;
         }
         if (builder->options->residual && left < 3)
             residual_block(builder);
     }
-    convolve(builder, last_register(builder), model->latent_channels,
+    test_convolve(builder, last_register(builder), model->latent_channels,
              (uint32_t)test_random_range(builder->random, 1, 3), 1, model->latent_bits);
 }
 
 static void build_synthesis(net_builder *builder, const vqzi_model *model) {
     uint32_t left = vqzi_log2(model->stride), hidden = builder->options->hidden;
-    set_activation(builder, convolve(builder, 0, hidden,
+    test_set_activation(builder, test_convolve(builder, 0, hidden,
                                      (uint32_t)test_random_range(builder->random, 1, 5), 1, 12));
     while (left > 0) {
         uint32_t log = (uint32_t)test_random_range(builder->random, 1, (int32_t)VQZI_MIN(left, 3));
         if (builder->options->residual && left < 4)
             residual_block(builder);
-        convolve(builder, last_register(builder), hidden << (2 * log), 1, 1, 12);
+        test_convolve(builder, last_register(builder), hidden << (2 * log), 1, 1, 12);
         append(builder, VQZI_D2S, last_register(builder), hidden)->block = (uint8_t)(1u << log);
         left -= log;
     }
     uint32_t bits = VQZI_MIN(16u, 8u + model->pixel_shift);
-    convolve(builder, last_register(builder), model->channels,
+    test_convolve(builder, last_register(builder), model->channels,
              (uint32_t)test_random_range(builder->random, 1, 3), 1, bits);
 }
 
@@ -198,18 +197,24 @@ static void build_plane(vqzi_plane *plane, const vqzi_model *model, test_random 
                         const random_model_options *options, uint32_t index) {
     uint32_t d = model->latent_channels;
     uint8_t listed[VQZI_MAX_LATENT_CHANNELS] = {0};
+    uint32_t begin = d * index / model->plane_count, end = d * (index + 1) / model->plane_count;
     /* without overlap the channels are dealt out in turn; a plane that gets none takes one anyway
      */
     uint32_t dims = 0, own = index * 7 % d;
     for (uint32_t c = 0; c < d; c++) {
-        listed[c] = options->overlap ? coin(random) || c == own : c % options->planes == index;
+        if (options->prior)
+            listed[c] = c >= begin && c < end;
+        else if (options->overlap)
+            listed[c] = test_coin(random) || c == own;
+        else
+            listed[c] = c % options->planes == index;
         dims += listed[c];
     }
     if (dims == 0)
         dims = listed[own] = 1;
     dims = VQZI_MIN(dims, (uint32_t)VQZI_MAX_PLANE_DIMS);
     plane->dims = (uint8_t)dims;
-    plane->channels = allocate(dims, 1);
+    plane->channels = test_allocate(dims, 1);
     for (uint32_t c = 0, i = 0; c < d && i < dims; c++)
         if (listed[c])
             plane->channels[i++] = (uint8_t)c;
@@ -217,15 +222,15 @@ static void build_plane(vqzi_plane *plane, const vqzi_model *model, test_random 
         (uint16_t)(index == 0
                        ? options->max_codes
                        : (uint32_t)test_random_range(random, 2, (int32_t)options->max_codes));
-    plane->books = (uint8_t)(coin(random) ? options->levels : 1);
-    plane->ordered = dims == 1;
+    plane->books = (uint8_t)(test_coin(random) ? options->levels : 1);
+    plane->ordered = dims == 1 && (!options->prior || test_coin(random));
     size_t values = (size_t)plane->codes * dims;
-    plane->codebook = allocate(plane->books * values, sizeof *plane->codebook);
+    plane->codebook = test_allocate(plane->books * values, sizeof *plane->codebook);
     for (size_t i = 0; i < plane->books * values; i++)
         plane->codebook[i] = (int16_t)test_random_range(random, -400, 400);
     for (uint32_t book = 0; plane->ordered && book < plane->books; book++)
         qsort(plane->codebook + book * values, values, sizeof *plane->codebook, compare_values);
-    plane->rates = allocate((size_t)options->levels * plane->codes, 1);
+    plane->rates = test_allocate((size_t)options->levels * plane->codes, 1);
     for (size_t i = 0; i < (size_t)options->levels * plane->codes; i++)
         plane->rates[i] = (uint8_t)test_random_range(random, 1, 120);
 }
@@ -253,22 +258,24 @@ static void train_dictionary(vqzi_dictionary *dictionary, uint32_t alphabet, tes
 static void build_quantiser(vqzi_model *model, const random_model_options *options,
                             test_random *random) {
     size_t d = model->latent_channels;
-    model->steps = allocate(options->levels * d, sizeof *model->steps);
-    model->lambdas = allocate(options->levels, sizeof *model->lambdas);
+    model->steps = test_allocate(options->levels * d, sizeof *model->steps);
+    model->lambdas = test_allocate(options->levels, sizeof *model->lambdas);
     for (size_t i = 0; i < options->levels * d; i++)
         model->steps[i] = (uint16_t)test_random_range(random, 1, 2000);
     for (uint32_t i = 0; i < options->levels; i++)
         model->lambdas[i] = (uint32_t)test_random_range(random, 0, 1000);
     model->plane_count = options->planes;
-    model->planes = allocate(options->planes, sizeof *model->planes);
-    for (uint32_t p = 0; p < options->planes; p++) {
+    if (options->prior) /* each has a channel of its own */
+        model->plane_count = VQZI_MIN(options->planes, options->latent_channels);
+    model->planes = test_allocate(model->plane_count, sizeof *model->planes);
+    for (uint32_t p = 0; p < model->plane_count; p++) {
         build_plane(&model->planes[p], model, random, options, p);
         model->stream_count += vqzi_plane_streams(&model->planes[p]);
     }
     model->dictionaries =
-        allocate((size_t)options->levels * model->stream_count, sizeof *model->dictionaries);
+        test_allocate((size_t)options->levels * model->stream_count, sizeof *model->dictionaries);
     for (uint32_t level = 0; options->dictionaries && level < options->levels; level++)
-        for (uint32_t p = 0, stream = 0; p < options->planes; p++) {
+        for (uint32_t p = 0, stream = 0; p < model->plane_count; p++) {
             uint32_t codes = model->planes[p].codes;
             /* dictionaries for some streams only, as the trainer leaves them */
             if (p % 2 == 0)
@@ -290,13 +297,15 @@ void random_model(vqzi_model *model, const random_model_options *options) {
                      .latent_channels = (uint16_t)options->latent_channels};
     model->analysis = (vqzi_net){8, (uint16_t)options->channels, 0, NULL};
     model->synthesis = (vqzi_net){model->latent_bits, (uint16_t)options->latent_channels, 0, NULL};
-    model->analysis.ops = allocate(VQZI_MAX_OPS, sizeof(vqzi_op));
-    model->synthesis.ops = allocate(VQZI_MAX_OPS, sizeof(vqzi_op));
+    model->analysis.ops = test_allocate(VQZI_MAX_OPS, sizeof(vqzi_op));
+    model->synthesis.ops = test_allocate(VQZI_MAX_OPS, sizeof(vqzi_op));
     build_analysis(&(net_builder){options, &random, &model->analysis}, model);
     build_synthesis(&(net_builder){options, &random, &model->synthesis}, model);
     build_quantiser(model, options, &random);
+    if (options->prior)
+        test_random_prior(model, options, &random);
     static const char card[] = "{\"name\": \"random\"}";
-    model->card = allocate(sizeof card, 1);
+    model->card = test_allocate(sizeof card, 1);
     memcpy(model->card, card, sizeof card);
 }
 

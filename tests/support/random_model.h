@@ -31,9 +31,11 @@ typedef struct random_model_options {
     bool residual;            /* residual blocks with add registers */
     bool dictionaries;        /* train zstd dictionaries for some streams */
     uint32_t pixel_shift;     /* 0..8 */
+    bool prior; /* a conditional prior; planes then share no channels and are no more than these */
 } random_model_options;
 
-/* RGB, stride 8, 3 levels, 6 latent channels, 4 planes of up to 32 codes, everything on. */
+/* RGB, stride 8, 3 levels, 6 latent channels, 4 planes of up to 32 codes, everything on but
+   the prior. */
 void random_model_options_init(random_model_options *options, uint64_t seed);
 /* The same with every field drawn at random (networks stay small). */
 void random_model_options_draw(random_model_options *options, uint64_t seed);

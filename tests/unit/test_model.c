@@ -2,7 +2,7 @@
  * test_model.c - model files: round trips, the values that apply at a quality, and damage.
  */
 #include "format/container.h"
-#include "format/model.h"
+#include "format/model_parts.h"
 #include "tests/support/random_model.h"
 
 #include <setjmp.h>
@@ -45,6 +45,22 @@ static void assert_same_net(const vqzi_net *a, const vqzi_net *b) {
     }
 }
 
+static void assert_same_prior(const vqzi_prior *a, const vqzi_prior *b, size_t channels) {
+    assert_int_equal(a->stage_count, b->stage_count);
+    if (a->stage_count == 0)
+        return;
+    assert_int_equal(a->gain_shift, b->gain_shift);
+    assert_memory_equal(a->gains, b->gains, channels * sizeof *a->gains);
+    assert_memory_equal(a->mean_gains, b->mean_gains, channels * sizeof *a->mean_gains);
+    assert_memory_equal(a->class_bits, b->class_bits, sizeof a->class_bits);
+    assert_memory_equal(a->frequencies, b->frequencies,
+                        VQZI_CLASSES * VQZI_PHASES * VQZI_SYMBOLS * sizeof *a->frequencies);
+    for (uint32_t i = 0; i < a->stage_count; i++) {
+        assert_int_equal(a->stages[i].planes, b->stages[i].planes);
+        assert_same_net(&a->stages[i].net, &b->stages[i].net);
+    }
+}
+
 static void assert_same_model(const vqzi_model *a, const vqzi_model *b) {
     assert_int_equal(a->channels, b->channels);
     assert_int_equal(a->stride, b->stride);
@@ -75,6 +91,7 @@ static void assert_same_model(const vqzi_model *a, const vqzi_model *b) {
             assert_memory_equal(a->dictionaries[i].data, b->dictionaries[i].data,
                                 a->dictionaries[i].size);
     }
+    assert_same_prior(&a->prior, &b->prior, a->latent_channels);
     assert_memory_equal(a->hash, b->hash, VQZI_HASH_SIZE);
     assert_string_equal(a->card, b->card);
 }
@@ -93,6 +110,7 @@ static void test_round_trip(void **state) {
             vqzi_model_parse(&parsed, file, size, NULL, &diag) != VQZ_OK)
             fail_msg("seed %llu: %s", (unsigned long long)options.seed, diag.message);
         assert_same_model(&model, &parsed);
+        assert_int_equal(((const uint8_t *)file)[3], options.prior ? 2 : 1);
         assert_int_equal(vqzi_model_serialise(&parsed, &again, &again_size, NULL), VQZ_OK);
         assert_int_equal(size, again_size);
         assert_memory_equal(file, again, size);
@@ -232,13 +250,14 @@ static void test_registers(void **state) {
 
 /* ---- damage ---- */
 
-static void small_file(uint8_t **file, size_t *size) {
+static void small_file(uint8_t **file, size_t *size, bool prior) {
     random_model_options options;
     random_model_options_init(&options, base_seed());
     options.hidden = 2;
     options.max_codes = 8;
     options.levels = 2;
     options.stride = 4;
+    options.prior = prior;
     vqzi_model model;
     void *bytes;
     random_model(&model, &options);
@@ -247,11 +266,10 @@ static void small_file(uint8_t **file, size_t *size) {
     vqzi_model_clear(&model);
 }
 
-static void test_truncation(void **state) {
-    (void)state;
+static void check_truncation(bool prior) {
     uint8_t *file;
     size_t size;
-    small_file(&file, &size);
+    small_file(&file, &size, prior);
     for (size_t cut = 0; cut < size; cut++) {
         uint8_t *copy = malloc(cut + 1); /* so that reading too far is seen by sanitizers */
         vqzi_model model;
@@ -272,13 +290,19 @@ static void test_truncation(void **state) {
     vqz_free(file);
 }
 
+static void test_truncation(void **state) {
+    (void)state;
+    check_truncation(false);
+    check_truncation(true);
+}
+
 /* A flipped bit is refused, unless it lies in the card, which the hash leaves out, or changes only
    how the same body is spelled. */
 static void test_bit_flips(void **state) {
     (void)state;
     uint8_t *file;
     size_t size, accepted = 0;
-    small_file(&file, &size);
+    small_file(&file, &size, false);
     vqzi_model original;
     assert_int_equal(vqzi_model_parse(&original, file, size, NULL, NULL), VQZ_OK);
     for (size_t bit = 0; bit < size * 8; bit++) {
@@ -297,13 +321,14 @@ static void test_bit_flips(void **state) {
 }
 
 /* A file around any body, with the hash that belongs to it. */
-static void hostile_file(vqzi_buffer *file, const uint8_t *body, size_t size) {
+static void hostile_file(vqzi_buffer *file, uint8_t version, const uint8_t *body, size_t size) {
     uint8_t hash[VQZI_HASH_SIZE];
     size_t bound = ZSTD_compressBound(size);
     uint8_t *frame = malloc(bound);
     assert_non_null(frame);
     vqzi_sha256(hash, body, size);
-    vqzi_buffer_append(file, "VQM\1", 4);
+    vqzi_buffer_append(file, "VQM", 3);
+    vqzi_buffer_byte(file, version);
     vqzi_buffer_varint(file, size);
     vqzi_buffer_append(file, hash, sizeof hash);
     vqzi_buffer_varint(file, 0);
@@ -312,13 +337,22 @@ static void hostile_file(vqzi_buffer *file, const uint8_t *body, size_t size) {
     free(frame);
 }
 
+/* Bytes that the prior takes at the end of a body. */
+static size_t prior_size(const vqzi_model *model) {
+    vqzi_buffer body = {0};
+    vqzi_put_prior(&body, &model->prior, model->latent_channels);
+    assert_int_equal(vqzi_buffer_status(&body), VQZ_OK);
+    size_t size = body.size;
+    vqzi_buffer_clear(&body);
+    return size;
+}
+
 /* A body whose hash is right but whose content is hostile: what an attacker writes. */
-static void test_hostile_bodies(void **state) {
-    (void)state;
+static void check_hostile_bodies(bool prior) {
     uint8_t *file;
     size_t size;
     test_random random = {base_seed()};
-    small_file(&file, &size);
+    small_file(&file, &size, prior);
     vqzi_reader reader = {file, size, 4};
     uint64_t body_size, card_size;
     const uint8_t *bytes;
@@ -326,6 +360,8 @@ static void test_hostile_bodies(void **state) {
     assert_int_equal(vqzi_read_bytes(&reader, VQZI_HASH_SIZE, &bytes), VQZ_OK);
     assert_int_equal(vqzi_read_varint(&reader, UINT64_MAX, &card_size), VQZ_OK);
     assert_int_equal(vqzi_read_bytes(&reader, (size_t)card_size, &bytes), VQZ_OK);
+    vqzi_model model_in_file;
+    assert_int_equal(vqzi_model_parse(&model_in_file, file, size, NULL, NULL), VQZ_OK);
     uint8_t *body = malloc((size_t)body_size);
     assert_non_null(body);
     size_t frame = reader.position, rejected = 0;
@@ -337,11 +373,15 @@ static void test_hostile_bodies(void **state) {
         assert_non_null(mutant);
         memcpy(mutant, body, (size_t)body_size);
         /* the start holds the fields that sizes hang on */
-        int32_t reach = (int32_t)(round % 2 == 0 ? 60 : body_size - 1);
+        int32_t last = (int32_t)body_size - 1, reach = round % 2 == 0 ? 60 : last, from = 0;
+        if (prior && round % 2 == 0) { /* and the prior's end the file */
+            from = (int32_t)(body_size - prior_size(&model_in_file));
+            reach = round % 4 == 0 ? from + 4 + 6 * model_in_file.latent_channels : last;
+        }
         for (int32_t n = test_random_range(&random, 1, 3); n > 0; n--)
-            mutant[test_random_range(&random, 0, reach)] = (uint8_t)test_random_next(&random);
+            mutant[test_random_range(&random, from, reach)] = (uint8_t)test_random_next(&random);
         vqzi_buffer out = {0};
-        hostile_file(&out, mutant, (size_t)body_size);
+        hostile_file(&out, prior ? 2 : 1, mutant, (size_t)body_size);
         vqzi_model model;
         if (vqzi_model_parse(&model, out.data, out.size, NULL, NULL) == VQZ_OK) {
             assert_int_equal(vqzi_model_check(&model, NULL, NULL), VQZ_OK);
@@ -353,16 +393,54 @@ static void test_hostile_bodies(void **state) {
         free(mutant);
     }
     assert_true(rejected > ROUNDS / 10);
+
+    /* every shorter body, and one of a byte more; the other version's rules */
+    for (size_t cut = 0; cut <= body_size + 1; cut++) {
+        bool whole = cut == body_size;
+        vqzi_buffer out = {0};
+        uint8_t *other = calloc(cut + 1, 1);
+        assert_non_null(other);
+        memcpy(other, body, VQZI_MIN(cut, (size_t)body_size));
+        hostile_file(&out, prior == !whole ? 2 : 1, other, cut);
+        vqzi_model model;
+        vqz_diag diag = {""};
+        assert_int_equal(vqzi_model_parse(&model, out.data, out.size, NULL, &diag),
+                         VQZ_ERROR_MODEL_INVALID);
+        assert_true(diag.message[0] != '\0');
+        vqzi_buffer_clear(&out);
+        free(other);
+    }
+    vqzi_model_clear(&model_in_file);
     free(body);
     vqz_free(file);
 }
 
+static void test_hostile_bodies(void **state) {
+    (void)state;
+    check_hostile_bodies(false);
+    check_hostile_bodies(true);
+}
+
+/* A version that does not exist yet. */
+static void test_version(void **state) {
+    (void)state;
+    for (uint8_t version = 0; version < 5; version++) {
+        vqzi_buffer out = {0};
+        hostile_file(&out, version, (const uint8_t *)"x", 1);
+        vqzi_model model;
+        assert_int_equal(vqzi_model_parse(&model, out.data, out.size, NULL, NULL),
+                         version == 1 || version == 2 ? VQZ_ERROR_MODEL_INVALID
+                                                      : VQZ_ERROR_VERSION);
+        vqzi_buffer_clear(&out);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_round_trip),    cmocka_unit_test(test_hash),
-        cmocka_unit_test(test_level_values),  cmocka_unit_test(test_registers),
-        cmocka_unit_test(test_truncation),    cmocka_unit_test(test_bit_flips),
-        cmocka_unit_test(test_hostile_bodies)};
+        cmocka_unit_test(test_round_trip),     cmocka_unit_test(test_hash),
+        cmocka_unit_test(test_level_values),   cmocka_unit_test(test_registers),
+        cmocka_unit_test(test_truncation),     cmocka_unit_test(test_bit_flips),
+        cmocka_unit_test(test_hostile_bodies), cmocka_unit_test(test_version)};
     print_message("SEED=%llu\n", (unsigned long long)base_seed());
     return cmocka_run_group_tests_name("model", tests, NULL, NULL);
 }

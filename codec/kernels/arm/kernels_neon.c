@@ -29,6 +29,11 @@ INLINE vec load(const int32_t *src) {
     return (vec){vld1q_s32(src), vld1q_s32(src + 4)};
 }
 
+INLINE void store(int32_t *dst, vec a) {
+    vst1q_s32(dst, a.low);
+    vst1q_s32(dst + 4, a.high);
+}
+
 INLINE vec_pairs load_pairs(const int16_t *src) {
     int16x8_t low = vld1q_s16(src), high = vld1q_s16(src + 8);
     return (vec_pairs){vuzp1q_s16(low, high), vuzp2q_s16(low, high)};

@@ -19,6 +19,10 @@ INLINE vec load(const int32_t *src) {
     return _mm256_loadu_si256((const __m256i *)src);
 }
 
+INLINE void store(int32_t *dst, vec a) {
+    _mm256_storeu_si256((__m256i *)dst, a);
+}
+
 INLINE vec_pairs load_pairs(const int16_t *src) {
     return _mm256_loadu_si256((const __m256i *)src);
 }

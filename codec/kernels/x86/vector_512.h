@@ -19,6 +19,10 @@ INLINE vec load(const int32_t *src) {
     return _mm512_loadu_si512(src);
 }
 
+INLINE void store(int32_t *dst, vec a) {
+    _mm512_storeu_si512(dst, a);
+}
+
 INLINE vec_pairs load_pairs(const int16_t *src) {
     return _mm512_loadu_si512(src);
 }
