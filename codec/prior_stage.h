@@ -103,7 +103,7 @@ typedef struct vqzi_prior_guess {
 static inline vqzi_prior_guess vqzi_prior_guess_scalar(const vqzi_prior_plane *plane,
                                                        const vqzi_prior *prior, int32_t mean,
                                                        int32_t spread) {
-    int64_t wide = (mean * plane->mean_gain + (1 << 11)) >> 12;
+    int64_t wide = (mean * plane->mean_gain + (1 << 17)) >> 18;
     int32_t low = -8 * plane->half, high = 8 * ((int32_t)plane->codes - 1 - plane->half);
     int32_t mean8 = (int32_t)VQZI_MIN(VQZI_MAX(wide, low), high);
     int32_t class = VQZI_MIN(VQZI_MAX((spread + 32) >> 6, 0), VQZI_CLASSES - 1);

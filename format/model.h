@@ -120,7 +120,7 @@ void vqzi_dictionary_clear(vqzi_dictionary *dictionary);
  *
  * The last register holds, plane after plane of the stage:
  *   ordered planes (d = 1), two values: mean m, spread s.  With K codes, code k stands for v = k - K / 2:
- *       mean8 = (m * floor(mean_gains[c] / step[c]) + 2^11) >> 12, then clamped to the codes, -8 (K / 2) to
+ *       mean8 = (m * floor(mean_gains[c] / step[c]) + 2^17) >> 18, then clamped to the codes, -8 (K / 2) to
  *               8 (K - 1 - K / 2): mean of v, in eighths (the product needs int64)
  *       class = clamp((s + 32) >> 6, 0, CLASSES - 1)
  *       near  = (mean8 + 4) >> 3,  phase = mean8 - 8 near  in -4..3;    r = v - near

@@ -32,6 +32,8 @@ static void prepare_tables(quantiser *q, int level, float lambda) {
         const plane_spec *s = &q->spec->planes[p];
         const float *book = quantiser_book(q, p, level), *bits = quantiser_bits(q, p, level);
         float *table = level_table(q, level, p), *penalty = level_penalties(q, level, p);
+        if (s->scalar)
+            continue;
         for (int k = 0; k < s->codes; k++)
             penalty[k] = lambda * bits[k];
         for (int c = 0; c < s->dims; c++) {
@@ -126,6 +128,45 @@ static vqz_status assign_product(quantiser *q, int plane, int level, size_t begi
     return VQZ_OK;
 }
 
+/* Step sizes of a plane's channels. */
+static void plane_steps(const quantiser *q, int plane, int level, float *steps) {
+    const plane_spec *s = &q->spec->planes[plane];
+    for (int c = 0; c < s->dims; c++)
+        steps[c] = expf(quantiser_steps_log(q, level)[s->channels[c]]);
+}
+
+/* Narrow planes first to end - 1 of all positions, each position's in their order.  The tables of one
+   plane stay in the first-level cache for a chunk of positions; one team does all of it, because
+   waking one for every plane and sample costs more than the search where processors are shared. */
+static void assign_narrow(quantiser *q, int first_plane, int end_plane, const float *latent,
+                          size_t positions, size_t per_sample, const int *levels, uint16_t *indices,
+                          float *quantised) {
+    enum { CHUNK = 32 };
+    size_t chunks = (per_sample + CHUNK - 1) / CHUNK, samples = positions / per_sample;
+#pragma omp parallel for schedule(dynamic)
+    for (size_t i = 0; i < samples * chunks; i++) {
+        size_t sample = i / chunks, begin = sample * per_sample + i % chunks * CHUNK;
+        size_t end = VQZI_MIN(begin + CHUNK, (sample + 1) * per_sample);
+        int level = levels[sample];
+        for (int p = first_plane; p < end_plane; p++) {
+            const plane_spec *s = &q->spec->planes[p];
+            const float *table = level_table(q, level, p), *penalty = level_penalties(q, level, p);
+            float steps[VQZI_MAX_PLANE_DIMS];
+            plane_steps(q, p, level, steps);
+            for (size_t n = begin; n < end; n++) {
+                gather_residual(q, p, n, latent, quantised);
+                if (s->scalar) /* its code is chosen by the prior */
+                    continue;
+                const float *r =
+                    q->residuals + n * (size_t)q->residual_width + q->residual_offset[p];
+                int k = nearest(r, table, penalty, s->dims, s->codes);
+                indices[(size_t)p * positions + n] = (uint16_t)k;
+                take_code(q, p, level, n, k, steps, quantised);
+            }
+        }
+    }
+}
+
 vqz_status quantiser_assign(quantiser *q, const float *latent, size_t positions, size_t per_sample,
                             const int *levels, const float *lambdas, uint16_t *indices,
                             float *quantised) {
@@ -139,38 +180,24 @@ vqz_status quantiser_assign(quantiser *q, const float *latent, size_t positions,
             prepare_tables(q, level, lambdas[level]);
     memset(quantised, 0, positions * (size_t)spec->latent_channels * sizeof *quantised);
 
-    for (int p = 0; p < spec->plane_count; p++) {
-        const plane_spec *s = &spec->planes[p];
-        if (s->scalar) { /* chosen by the prior */
-            for (size_t n = 0; n < positions; n++)
-                gather_residual(q, p, n, latent, quantised);
+    for (int p = 0, next; p < spec->plane_count; p = next) {
+        next = p;
+        while (next < spec->plane_count && spec->planes[next].dims < GEMM_DIMS)
+            next++;
+        if (next > p) {
+            assign_narrow(q, p, next, latent, positions, per_sample, levels, indices, quantised);
             continue;
         }
-        uint16_t *plane_indices = indices + (size_t)p * positions;
-        for (size_t i = 0; i < samples; i++) {
+        next = p + 1;
+        for (size_t i = 0, run; i < samples; i = run) {
             int level = levels[i];
             float steps[VQZI_MAX_PLANE_DIMS];
-            for (int c = 0; c < s->dims; c++)
-                steps[c] = expf(quantiser_steps_log(q, level)[s->channels[c]]);
-            if (s->dims >= GEMM_DIMS) {
-                size_t run = i + 1; /* samples of one level in a row make one product */
-                while (run < samples && levels[run] == level)
-                    run++;
-                VQZ_TRY(assign_product(q, p, level, i * per_sample, run * per_sample, latent, steps,
-                                       plane_indices, quantised));
-                i = run - 1;
-                continue;
-            }
-            const float *table = level_table(q, level, p), *penalty = level_penalties(q, level, p);
-#pragma omp parallel for schedule(static)
-            for (size_t n = i * per_sample; n < (i + 1) * per_sample; n++) {
-                gather_residual(q, p, n, latent, quantised);
-                const float *r =
-                    q->residuals + n * (size_t)q->residual_width + q->residual_offset[p];
-                int k = nearest(r, table, penalty, s->dims, s->codes);
-                plane_indices[n] = (uint16_t)k;
-                take_code(q, p, level, n, k, steps, quantised);
-            }
+            plane_steps(q, p, level, steps);
+            run = i + 1; /* samples of one level in a row make one product */
+            while (run < samples && levels[run] == level)
+                run++;
+            VQZ_TRY(assign_product(q, p, level, i * per_sample, run * per_sample, latent, steps,
+                                   indices + (size_t)p * positions, quantised));
         }
     }
     return VQZ_OK;
