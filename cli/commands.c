@@ -99,7 +99,7 @@ static const option train_option_table[] = {
     { 'o', "output", "MODEL.vqm", OPTION_TEXT, AT(output), 0, 0,
       "the model to write; a log (.csv) and a checkpoint (.ckpt)\n"
       "are kept beside it" },
-    { 0, "preset", "classic|photo", OPTION_CHOICE, AT(train.preset), 0, 0,
+    { 0, "preset", "photo|fast|best|graphics|tiny|classic", OPTION_CHOICE, AT(train.preset), 0, 0,
       "classic: the VQ-VAE of the literature, one codebook;\n"
       "photo: product planes at several qualities" },
     { 0, "time", "TIME", OPTION_DURATION, AT(train.seconds), 0, 1e8,

@@ -93,10 +93,10 @@ static void copy_window(const window *w, uint8_t *dst) {
         }
         memcpy(row, w->image->pixels + (w->y + y) * w->image->stride + w->x * channels,
                columns * channels);
+        if (w->flip)
+            mirror_row(row, columns, channels);
         for (size_t x = columns; x < w->size; x++)
             memcpy(row + x * channels, row + (x - 1) * channels, channels);
-        if (w->flip)
-            mirror_row(row, w->size, channels);
     }
 }
 

@@ -82,59 +82,55 @@ static void build_classic(model_spec *spec, train_settings *settings, int codes,
                                  .ema = true};
 }
 
-/* Residual block of the photo transform: x + conv(leaky(conv(x))), `activation` after the sum. */
-static int photo_residual(network_spec *net, int reg, int width, layer_activation activation) {
+/* Residual block: x + conv(leaky(conv(x))), `activation` after the sum. */
+static int residual(network_spec *net, int reg, int width, layer_activation activation) {
     int inner = network_conv(net, reg, width, 3, 1, ACT_LEAKY, 3, -1, 1);
     return network_conv(net, inner, width, 3, 1, activation, 3, reg, 1);
 }
 
-static void build_photo(model_spec *spec, train_settings *settings, int dims) {
-    spec->stride = 8;
-    spec->latent_channels = dims ? dims : 64;
-    spec->levels = 7;
-    int levels = spec->levels, block = 16 * spec->channels; /* channels of a 4x4 block */
+/* `count` residual blocks, the last one with the activation. */
+static int residuals(network_spec *net, int reg, int width, int count,
+                     layer_activation activation) {
+    for (int i = 0; i < count; i++)
+        reg = residual(net, reg, width, i + 1 < count ? ACT_NONE : activation);
+    return reg;
+}
 
+/* A linear path beside a CNN: the whole block to D channels, to be initialised by PCA. */
+static int linear_analysis(model_spec *spec) {
     network_spec *net = &spec->analysis;
     network_spec_init(net, spec->channels);
-    int blocks = network_s2d(net, 0, 8);
+    int blocks = network_s2d(net, 0, VQZI_MIN(spec->stride, 8));
+    if (spec->stride > 8)
+        blocks = network_s2d(net, blocks, spec->stride / 8);
     spec->analysis_linear = net->layer_count;
-    int linear = network_conv(net, blocks, spec->latent_channels, 1, 1, ACT_NONE, 0, -1, 1);
-    int reg = network_s2d(net, 0, 4);
-    reg = network_conv(net, reg, 64, 3, 1, ACT_LEAKY, 3, -1, 1);
-    reg = photo_residual(net, reg, 64, ACT_NONE);
-    reg = network_conv(net, reg, 128, 3, 2, ACT_LEAKY, 3, -1, levels);
-    reg = photo_residual(net, reg, 128, ACT_NONE);
-    reg = photo_residual(net, reg, 128, ACT_LEAKY);
-    network_conv(net, reg, spec->latent_channels, 1, 1, ACT_NONE, 0, linear, 1);
+    return network_conv(net, blocks, spec->latent_channels, 1, 1, ACT_NONE, 0, -1, 1);
+}
 
-    net = &spec->synthesis;
+/* D channels to blocks of stride / 2 pixels, each direction, to which the CNN's are added. */
+static int linear_synthesis(model_spec *spec) {
+    network_spec *net = &spec->synthesis;
     network_spec_init(net, spec->latent_channels);
     spec->synthesis_linear = net->layer_count;
-    linear = network_conv(net, 0, 4 * block, 1, 1, ACT_NONE, 0, -1, 1);
-    linear = network_d2s(net, linear, 2);
-    reg = network_conv(net, 0, 96, 3, 1, ACT_LEAKY, 3, -1, levels);
-    reg = photo_residual(net, reg, 96, ACT_LEAKY);
-    reg = network_conv(net, reg, 128, 3, 1, ACT_LEAKY, 3, -1, 1);
-    reg = network_d2s(net, reg, 2);
-    reg = photo_residual(net, reg, 32, ACT_LEAKY);
-    reg = network_conv(net, reg, block, 3, 1, ACT_NONE, 0, linear, 1);
-    network_d2s(net, reg, 4);
+    int area = spec->stride * spec->stride;
+    int linear = network_conv(net, 0, area * spec->channels, 1, 1, ACT_NONE, 0, -1, 1);
+    return network_d2s(net, linear, 2);
+}
 
-    /* Channels are in order of falling variance: few codes where there is little to tell. */
-    spec->plane_count = VQZI_MIN(spec->latent_channels, VQZI_MAX_PLANES);
-    for (int c = 0; c < spec->plane_count; c++)
-        spec->planes[c] = (plane_spec){.dims = 1,
-                                       .codes = c == 0   ? 1024
-                                                : c < 4  ? 512
-                                                : c < 12 ? 256
-                                                : c < 32 ? 128
-                                                         : 64,
-                                       .scalar = true,
-                                       .channels = {c}};
-    build_stages(spec, 64);
+/* One scalar plane a channel.  Channels are in order of falling variance: few codes where there is little
+   to tell. */
+static void scalar_planes(model_spec *spec) {
+    spec->plane_count = spec->latent_channels;
+    for (int c = 0; c < spec->plane_count; c++) {
+        int codes = c == 0 ? 1024 : c < 4 ? 512 : c < 12 ? 256 : c < 32 ? 128 : 64;
+        spec->planes[c] =
+            (plane_spec){.dims = 1, .codes = codes, .scalar = true, .channels = {c}};
+    }
+}
 
-    *settings = (train_settings){.batch = 16,
-                                 .crop = 128,
+static void transform_settings(model_spec *spec, train_settings *settings, int batch, int crop) {
+    *settings = (train_settings){.batch = batch,
+                                 .crop = crop,
                                  .learning_rate = 1e-3f,
                                  .min_scale = 0.5f,
                                  /* Where decoding is nearly an isometry, a smaller beta lets latents
@@ -147,8 +143,106 @@ static void build_photo(model_spec *spec, train_settings *settings, int dims) {
                                  .ema = true,
                                  .normalise_levels = true};
     /* Level 0 is the smallest file.  Each level asks 2.35 times less error a bit than the last. */
-    for (int level = 0; level < levels; level++)
-        settings->lambdas[level] = 0.006f * powf(2.35f, (float)(levels - 1 - level));
+    for (int level = 0; level < spec->levels; level++)
+        settings->lambdas[level] = 0.006f * powf(2.35f, (float)(spec->levels - 1 - level));
+}
+
+/* Photographs, in three sizes of synthesis: widths at 1/8 and 1/4, residual blocks at 1/8. */
+typedef struct photo_size {
+    const char *name;
+    int wide, blocks, narrow;
+} photo_size;
+static const photo_size PHOTO_SIZES[] = {
+    {"photo", 96, 1, 32}, {"fast", 48, 1, 24}, {"best", 160, 2, 64}};
+
+static void build_photo(model_spec *spec, train_settings *settings, const photo_size *size,
+                        int dims) {
+    spec->stride = 8;
+    spec->latent_channels = dims ? dims : 64;
+    spec->levels = 7;
+
+    network_spec *net = &spec->analysis;
+    int linear = linear_analysis(spec);
+    int reg = network_s2d(net, 0, 4);
+    reg = network_conv(net, reg, 64, 3, 1, ACT_LEAKY, 3, -1, 1);
+    reg = residual(net, reg, 64, ACT_NONE);
+    reg = network_conv(net, reg, 128, 3, 2, ACT_LEAKY, 3, -1, spec->levels);
+    reg = residuals(net, reg, 128, 2, ACT_LEAKY);
+    network_conv(net, reg, spec->latent_channels, 1, 1, ACT_NONE, 0, linear, 1);
+
+    net = &spec->synthesis;
+    linear = linear_synthesis(spec);
+    reg = network_conv(net, 0, size->wide, 3, 1, ACT_LEAKY, 3, -1, spec->levels);
+    reg = residuals(net, reg, size->wide, size->blocks, ACT_LEAKY);
+    reg = network_conv(net, reg, 4 * size->narrow, 3, 1, ACT_LEAKY, 3, -1, 1);
+    reg = network_d2s(net, reg, 2);
+    reg = residual(net, reg, size->narrow, ACT_LEAKY);
+    reg = network_conv(net, reg, 16 * spec->channels, 3, 1, ACT_NONE, 0, linear, 1);
+    network_d2s(net, reg, 4);
+
+    scalar_planes(spec);
+    build_stages(spec, 64);
+    transform_settings(spec, settings, 16, 128);
+}
+
+/* Drawings, screens, icons: stride 4 and as many channels as a block has values, so that no edge is out
+   of reach at high quality. */
+static void build_graphics(model_spec *spec, train_settings *settings, int dims) {
+    spec->stride = 4;
+    spec->latent_channels = dims ? dims : 16 * spec->channels;
+    spec->levels = 7;
+
+    network_spec *net = &spec->analysis;
+    int linear = linear_analysis(spec);
+    int reg = network_s2d(net, 0, 4);
+    reg = network_conv(net, reg, 96, 3, 1, ACT_LEAKY, 3, -1, spec->levels);
+    reg = residuals(net, reg, 96, 2, ACT_LEAKY);
+    network_conv(net, reg, spec->latent_channels, 1, 1, ACT_NONE, 0, linear, 1);
+
+    net = &spec->synthesis;
+    linear = linear_synthesis(spec);
+    reg = network_conv(net, 0, 96, 3, 1, ACT_LEAKY, 3, -1, spec->levels);
+    reg = residual(net, reg, 96, ACT_LEAKY);
+    reg = network_conv(net, reg, 16 * spec->channels, 3, 1, ACT_NONE, 0, -1, 1);
+    reg = network_d2s(net, reg, 2);
+    reg = network_conv(net, reg, 4 * spec->channels, 3, 1, ACT_NONE, 0, linear, 1);
+    network_d2s(net, reg, 2);
+
+    scalar_planes(spec);
+    build_stages(spec, 64);
+    transform_settings(spec, settings, 16, 128);
+}
+
+/* Pictures of a few dozen pixels: stride 16, so that the codes of a handful of positions are the whole
+   picture, each of them seen by all. */
+static void build_tiny(model_spec *spec, train_settings *settings, int dims) {
+    spec->stride = 16;
+    spec->latent_channels = dims ? dims : 64;
+    spec->levels = 7;
+
+    network_spec *net = &spec->analysis;
+    int linear = linear_analysis(spec);
+    int reg = network_s2d(net, 0, 4);
+    reg = network_conv(net, reg, 64, 3, 1, ACT_LEAKY, 3, -1, 1);
+    reg = network_conv(net, reg, 128, 3, 2, ACT_LEAKY, 3, -1, spec->levels);
+    reg = residual(net, reg, 128, ACT_NONE);
+    reg = network_conv(net, reg, 192, 3, 2, ACT_LEAKY, 3, -1, 1);
+    reg = residuals(net, reg, 192, 2, ACT_LEAKY);
+    network_conv(net, reg, spec->latent_channels, 1, 1, ACT_NONE, 0, linear, 1);
+
+    net = &spec->synthesis;
+    linear = linear_synthesis(spec);
+    reg = network_conv(net, 0, 256, 3, 1, ACT_LEAKY, 3, -1, spec->levels);
+    reg = residuals(net, reg, 256, 2, ACT_LEAKY);
+    reg = network_conv(net, reg, 512, 3, 1, ACT_LEAKY, 3, -1, 1);
+    reg = network_d2s(net, reg, 2);
+    reg = residual(net, reg, 128, ACT_LEAKY);
+    reg = network_conv(net, reg, 64 * spec->channels, 3, 1, ACT_NONE, 0, linear, 1);
+    network_d2s(net, reg, 8);
+
+    scalar_planes(spec);
+    build_stages(spec, 96);
+    transform_settings(spec, settings, 64, 32);
 }
 
 vqz_status preset_build(const char *name, int channels, int codes, int latent_channels,
@@ -165,16 +259,33 @@ vqz_status preset_build(const char *name, int channels, int codes, int latent_ch
                              latent_channels, VQZI_MAX_PLANE_DIMS);
         spec->name = "classic";
         build_classic(spec, settings, codes, latent_channels);
-    } else if (strcmp(name, "photo") == 0) {
-        int blocks = 64 * channels;
-        if (latent_channels < 0 || latent_channels > VQZI_MIN(blocks, VQZI_MAX_PLANES))
-            return vqzi_fail(diag, VQZ_ERROR_ARGUMENT, "%d latent channels: photo has 1 to %d",
-                             latent_channels, VQZI_MIN(blocks, VQZI_MAX_PLANES));
-        spec->name = "photo";
-        build_photo(spec, settings, latent_channels);
+        return VQZ_OK;
+    }
+    if (codes != 0)
+        return vqzi_fail(diag, VQZ_ERROR_ARGUMENT,
+                         "--codes belongs to preset classic; the codebooks of %s have fixed sizes",
+                         name);
+    int values = (strcmp(name, "graphics") == 0 ? 16 : 64) * channels; /* or more, of a block */
+    if (latent_channels < 0 || latent_channels > VQZI_MIN(values, VQZI_MAX_PLANES))
+        return vqzi_fail(diag, VQZ_ERROR_ARGUMENT, "%d latent channels: %s has 1 to %d",
+                         latent_channels, name, VQZI_MIN(values, VQZI_MAX_PLANES));
+    for (size_t i = 0; i < sizeof PHOTO_SIZES / sizeof *PHOTO_SIZES; i++)
+        if (strcmp(name, PHOTO_SIZES[i].name) == 0) {
+            spec->name = PHOTO_SIZES[i].name;
+            build_photo(spec, settings, &PHOTO_SIZES[i], latent_channels);
+            return VQZ_OK;
+        }
+    if (strcmp(name, "graphics") == 0) {
+        spec->name = "graphics";
+        build_graphics(spec, settings, latent_channels);
+    } else if (strcmp(name, "tiny") == 0) {
+        spec->name = "tiny";
+        build_tiny(spec, settings, latent_channels);
     } else {
         return vqzi_fail(diag, VQZ_ERROR_ARGUMENT,
-                         "there is no preset \"%s\"; the presets are classic and photo", name);
+                         "there is no preset \"%s\"; the presets are photo, fast, best, graphics, tiny and "
+                         "classic",
+                         name);
     }
     return VQZ_OK;
 }

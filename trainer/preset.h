@@ -4,8 +4,10 @@
  *
  *   classic  the VQ-VAE of van den Oord et al. 2017 as DeepMind's Sonnet example trains it: stride 4,
  *            one plane over all D channels.
- *   photo    a PCA-initialised linear path of 8x8 blocks plus CNN branches, stride 8, several planes,
- *            seven quality levels in one model.
+ *   photo    a PCA-initialised linear path of 8x8 blocks plus CNN branches, stride 8, a scalar plane a
+ *            channel, seven quality levels in one model; fast and best are smaller and larger.
+ *   graphics the same at stride 4 with a channel for every value of a block.
+ *   tiny     the same at stride 16, for pictures of a few dozen pixels.
  */
 #ifndef TRAINER_PRESET_H
 #define TRAINER_PRESET_H
