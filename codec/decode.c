@@ -10,6 +10,7 @@
 #include "codec/internal.h"
 #include "codec/pixels.h"
 #include "codec/quantise.h"
+#include "format/tiles.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -56,6 +57,9 @@ vqz_status vqz_read_info(const void *file, size_t file_size, vqz_info *info, vqz
     info->index_bytes = header.tiles_size;
     info->chunk_bytes = header.tiles_offset - header.chunks_offset;
     info->header_bytes = file_size - info->index_bytes - info->chunk_bytes;
+    info->tiles = vqzi_tile_count(header.version, header.width, header.height);
+    info->rans = header.rans;
+    info->scans = header.scans;
     return VQZ_OK;
 }
 

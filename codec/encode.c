@@ -10,6 +10,7 @@
 #include "codec/internal.h"
 #include "codec/pixels.h"
 #include "codec/quantise.h"
+#include "format/tiles.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -3,6 +3,7 @@
  * into memory; see internal.h.
  */
 #include "codec/internal.h"
+#include "format/tiles.h"
 
 #include <stdlib.h>
 #include <string.h>

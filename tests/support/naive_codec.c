@@ -3,6 +3,7 @@
  */
 #include "tests/support/naive_codec.h"
 #include "format/container.h"
+#include "format/tiles.h"
 
 #include <stdio.h>
 #include <stdlib.h>
