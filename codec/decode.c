@@ -84,7 +84,7 @@ static vqz_status prepare(vqz_decoder *decoder, const vqz_model *model, const ui
                           tile_rows, row_bytes(decoder), 0, diag));
     decoder->ring_size = ring_rows(decoder);
     options.max_width = job->plan.max_tile_width;
-    uint32_t depth = header->version == 1 ? decoder->model->plane_count
+    uint32_t depth = header->version == VQZI_VERSION ? decoder->model->plane_count
                                           : decoder->model->latent_channels;
     uint64_t ring = vqzi_mul_sizes((uint64_t)decoder->ring_size * job->tile_rows * job->columns,
                                    depth * sizeof(uint16_t));
@@ -106,7 +106,7 @@ static vqz_status prepare(vqz_decoder *decoder, const vqz_model *model, const ui
 
     vqz_status status = VQZ_ERROR_MEMORY;
     void *memory = ring <= SIZE_MAX ? malloc((size_t)ring) : NULL;
-    if (header->version == 1)
+    if (header->version == VQZI_VERSION)
         decoder->ring = memory;
     else
         decoder->latents = memory;

@@ -101,7 +101,7 @@ static vqz_status prepare(vqz_encoder *encoder, const vqz_model *model, vqz_diag
     bool version_2 = encoder->model->prior.stage_count > 0;
     uint32_t stride = encoder->model->stride;
     uint32_t columns = (encoder->width + stride - 1) / stride;
-    uint32_t tile_rows = (version_2 ? VQZI_TILE_ROWS : VQZI_TILE) / stride;
+    uint32_t tile_rows = (version_2 ? VQZI_TILE_HEIGHT : VQZI_TILE) / stride;
     uint64_t indices = (uint64_t)columns * tile_rows * encoder->model->plane_count *
                        sizeof(uint16_t);
     vqzi_quantiser_options options = {
@@ -299,7 +299,7 @@ static vqz_status write_file(vqz_encoder *encoder, vqzi_buffer *file) {
     const vqz_encode_options *options = &encoder->options;
     vqzi_buffer icc = {0}, exif = {0};
     vqzi_header header = {
-        .version = 1,
+        .version = VQZI_VERSION,
         .width = encoder->width,
         .height = encoder->height,
         .quality = (uint32_t)options->quality,
@@ -311,7 +311,7 @@ static vqz_status write_file(vqz_encoder *encoder, vqzi_buffer *file) {
     vqz_status status = VQZ_OK;
 
     if (encoder->writer) {
-        header.version = 2;
+        header.version = VQZI_VERSION_PRIOR;
         header.scans = options->progressive != 0;
         status = vqzi_tile_writer_finish(encoder->writer, &header.rans, &encoder->tiles);
     }

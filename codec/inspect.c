@@ -24,7 +24,7 @@ vqz_status vqzi_check_file(const vqz_context *context, const vqz_model *model,
                          "%02x%02x%02x%02x",
                          needs[0], needs[1], needs[2], needs[3], has[0], has[1], has[2], has[3],
                          needs[0], needs[1], needs[2], needs[3]);
-    if (header->version > 1 && raw->prior.stage_count == 0)
+    if (header->version > VQZI_VERSION && raw->prior.stage_count == 0)
         return vqzi_fail(diag, VQZ_ERROR_CORRUPT,
                          "the file needs a prior and its model has none");
     if (raw->channels == 1 && !header->gray)
@@ -58,6 +58,9 @@ vqz_status vqz_read_info(const void *file, size_t file_size, vqz_info *info, vqz
     info->index_bytes = header.tiles_size;
     info->chunk_bytes = header.tiles_offset - header.chunks_offset;
     info->header_bytes = file_size - info->index_bytes - info->chunk_bytes;
+    info->tiles = vqzi_tile_count(header.version, header.width, header.height);
+    info->rans = header.rans;
+    info->scans = header.scans;
     return VQZ_OK;
 }
 

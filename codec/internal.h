@@ -6,7 +6,7 @@
 
 #include "codec/net.h"
 #include "codec/prior.h"
-#include "format/container.h"
+#include "format/tiles.h"
 
 /* Most pixels of a work tile.  Larger tiles recompute less halo, smaller ones take less memory; the
    result is the same for every height that is a power of two and every width. */

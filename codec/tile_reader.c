@@ -13,7 +13,7 @@ struct vqzi_tile_reader {
     /* version 2 */
     vqzi_tiling tiling;
     uint32_t scan_count;
-    const uint8_t **segments; /* (scans, tiles): where they start; and the end */
+    vqzi_segments segments;
     int worker_count;
     vqzi_prior_coder **workers; /* (worker_count) */
     vqz_status *statuses;       /* (tiles across) */
@@ -21,7 +21,12 @@ struct vqzi_tile_reader {
 };
 
 uint32_t vqzi_tile_rows(const vqzi_model *model, const vqzi_header *header) {
-    return (header->version == 1 ? VQZI_TILE : VQZI_TILE_ROWS) / model->stride;
+    return (header->version == VQZI_VERSION ? VQZI_TILE : VQZI_TILE_HEIGHT) / model->stride;
+}
+
+static vqzi_tiling tiling_of(const vqzi_tile_reader_options *options) {
+    return vqzi_tiling_make(options->header->version, options->columns, options->rows,
+                            options->model->model.stride);
 }
 
 static uint32_t scans_of(const vqzi_tile_reader_options *options) {
@@ -34,11 +39,11 @@ static int count_workers(const vqzi_tile_reader_options *options, const vqzi_til
 
 uint64_t vqzi_tile_reader_memory(const vqzi_tile_reader_options *options) {
     const vqzi_model *model = &options->model->model;
-    if (options->header->version == 1)
+    if (options->header->version == VQZI_VERSION)
         return 0;
-    vqzi_tiling tiling = vqzi_tiling_make(options->columns, options->rows, model->stride);
+    vqzi_tiling tiling = tiling_of(options);
     uint64_t index = ((uint64_t)tiling.across * tiling.down * scans_of(options) + 1) *
-                     sizeof(const uint8_t *);
+                     sizeof(size_t);
     if (!options->header->rans)
         return index + (uint64_t)tiling.tile_rows * options->columns * model->plane_count *
                            sizeof(uint16_t);
@@ -51,10 +56,10 @@ static vqz_status open_workers(vqzi_tile_reader *reader) {
     const vqzi_level level = vqzi_model_level(reader->model, (int)options->header->quality);
     const vqzi_prepared_prior *prior;
     size_t count;
-    if (options->header->version == 1 || !options->header->rans) {
+    if (options->header->version == VQZI_VERSION || !options->header->rans) {
         VQZ_TRY(vqzi_stream_coder_create(&reader->coder, reader->model, level.nearest,
                                          &options->context->team));
-        if (options->header->version == 1)
+        if (options->header->version == VQZI_VERSION)
             return VQZ_OK;
         if (vqzi_mul((size_t)reader->tile_rows * options->columns,
                      reader->model->plane_count * sizeof *reader->codes, &count))
@@ -73,30 +78,6 @@ static vqz_status open_workers(vqzi_tile_reader *reader) {
     return VQZ_OK;
 }
 
-/* The sizes at the front of the tiles; the last segment takes what is left. */
-static vqz_status read_index(vqzi_tile_reader *reader) {
-    size_t count = (size_t)reader->tiling.across * reader->tiling.down * reader->scan_count;
-    vqzi_reader *bytes = &reader->bytes;
-    if (count - 1 > bytes->size) /* each takes a byte at least */
-        return VQZ_ERROR_TRUNCATED;
-    size_t *sizes = malloc(count * sizeof *sizes);
-    reader->segments = malloc((count + 1) * sizeof *reader->segments);
-    vqz_status status = sizes && reader->segments ? VQZ_OK : VQZ_ERROR_MEMORY;
-    for (size_t i = 0; status == VQZ_OK && i + 1 < count; i++) {
-        uint64_t size;
-        status = vqzi_read_varint(bytes, bytes->size, &size);
-        sizes[i] = (size_t)size;
-    }
-    for (size_t i = 0; status == VQZ_OK && i < count; i++) {
-        size_t left = bytes->size - bytes->position;
-        status = vqzi_read_bytes(bytes, i + 1 < count ? sizes[i] : left, &reader->segments[i]);
-    }
-    free(sizes);
-    if (status == VQZ_OK)
-        reader->segments[count] = bytes->data + bytes->size;
-    return status;
-}
-
 vqz_status vqzi_tile_reader_create(vqzi_tile_reader **out,
                                    const vqzi_tile_reader_options *options) {
     const vqzi_header *header = options->header;
@@ -106,12 +87,15 @@ vqz_status vqzi_tile_reader_create(vqzi_tile_reader **out,
     reader->options = *options;
     reader->model = &options->model->model;
     reader->tile_rows = vqzi_tile_rows(reader->model, header);
+    reader->tiling = tiling_of(options);
     reader->bytes = (vqzi_reader){options->file + header->tiles_offset, header->tiles_size, 0};
     vqz_status status = VQZ_OK;
-    if (header->version > 1) {
-        reader->tiling = vqzi_tiling_make(options->columns, options->rows, reader->model->stride);
+    if (header->version > VQZI_VERSION) {
         reader->scan_count = scans_of(options);
-        status = read_index(reader);
+        status = vqzi_segments_read(&reader->segments, options->file + header->tiles_offset,
+                                    header->tiles_size,
+                                    reader->tiling.across * reader->tiling.down,
+                                    reader->scan_count, false);
     }
     if (status == VQZ_OK)
         status = open_workers(reader);
@@ -130,7 +114,7 @@ void vqzi_tile_reader_free(vqzi_tile_reader *reader) {
         vqzi_prior_free(reader->workers[i]);
     vqzi_stream_coder_free(reader->coder);
     free(reader->workers);
-    free(reader->segments);
+    vqzi_segments_clear(&reader->segments);
     free(reader->statuses);
     free(reader->codes);
     free(reader);
@@ -147,40 +131,36 @@ typedef struct tile_row {
 
 static vqz_status read_version_1(vqzi_tile_reader *reader, const tile_row *job) {
     uint32_t columns = reader->options.columns;
-    for (uint32_t x = 0; x < columns; x += reader->tile_rows) {
+    for (uint32_t i = 0; i < reader->tiling.across; i++) {
+        uint32_t begin = vqzi_tiling_column(&reader->tiling, i);
         uint16_t *planes[VQZI_MAX_PLANES];
         for (uint32_t p = 0; p < reader->model->plane_count; p++)
-            planes[p] = job->codes[p] + x;
+            planes[p] = job->codes[p] + begin;
         VQZ_TRY(vqzi_tile_read(reader->coder, &reader->bytes, planes, job->rows,
-                               VQZI_MIN(reader->tile_rows, columns - x), columns));
+                               vqzi_tiling_column(&reader->tiling, i + 1) - begin, columns));
     }
     return VQZ_OK;
-}
-
-/* Segment of a scan of a tile. */
-static const uint8_t *segment_at(const vqzi_tile_reader *reader, uint32_t scan, uint32_t tile,
-                                 size_t *size) {
-    size_t tiles = (size_t)reader->tiling.across * reader->tiling.down;
-    const uint8_t *const *segment = reader->segments + scan * tiles + tile;
-    *size = (size_t)(segment[1] - segment[0]);
-    return segment[0];
 }
 
 static void decode_tile(const void *argument, int thread, int64_t index) {
     const tile_row *job = argument;
     const vqzi_tile_reader *reader = job->reader;
-    uint32_t begin = vqzi_tiling_begin(&reader->tiling, (uint32_t)index);
+    uint32_t begin = vqzi_tiling_column(&reader->tiling, (uint32_t)index);
     uint32_t columns = reader->options.columns, channels = reader->model->latent_channels;
     uint16_t *planes[VQZI_MAX_PLANES];
     const uint8_t *data[VQZI_MAX_STAGES];
     size_t sizes[VQZI_MAX_STAGES];
     for (uint32_t p = 0; job->codes && p < reader->model->plane_count; p++)
         planes[p] = job->codes[p] + begin;
-    for (uint32_t scan = 0; scan < reader->scan_count; scan++)
-        data[scan] = segment_at(reader, scan, job->first_tile + (uint32_t)index, &sizes[scan]);
+    for (uint32_t scan = 0; scan < reader->scan_count; scan++) {
+        vqzi_reader segment =
+            vqzi_segment(&reader->segments, scan, job->first_tile + (uint32_t)index, NULL);
+        data[scan] = segment.data;
+        sizes[scan] = segment.size;
+    }
     vqzi_prior_tile tile = {
         .rows = job->rows,
-        .columns = vqzi_tiling_begin(&reader->tiling, (uint32_t)index + 1) - begin,
+        .columns = vqzi_tiling_column(&reader->tiling, (uint32_t)index + 1) - begin,
         .latents = job->latents ? job->latents + (size_t)begin * channels : NULL,
         .latent_pitch = (size_t)columns * channels,
         .codes = job->codes ? planes : NULL,
@@ -227,16 +207,15 @@ static vqz_status read_zstd(vqzi_tile_reader *reader, const tile_row *wanted) {
     if (!job.codes)
         job.codes = own;
     for (uint32_t i = 0; i < reader->tiling.across; i++) {
-        uint32_t begin = vqzi_tiling_begin(&reader->tiling, i), plane = 0;
-        uint32_t width = vqzi_tiling_begin(&reader->tiling, i + 1) - begin;
+        uint32_t begin = vqzi_tiling_column(&reader->tiling, i), plane = 0;
+        uint32_t width = vqzi_tiling_column(&reader->tiling, i + 1) - begin;
         uint16_t *planes[VQZI_MAX_PLANES];
         for (uint32_t p = 0; p < model->plane_count; p++)
             planes[p] = job.codes[p] + begin;
         for (uint32_t scan = 0; scan < reader->scan_count; scan++) {
             uint32_t count = reader->scan_count > 1 ? model->prior.stages[scan].planes
                                                     : model->plane_count;
-            vqzi_reader segment = {0};
-            segment.data = segment_at(reader, scan, job.first_tile + i, &segment.size);
+            vqzi_reader segment = vqzi_segment(&reader->segments, scan, job.first_tile + i, NULL);
             VQZ_TRY(vqzi_planes_read(reader->coder, &segment, plane, count, planes, job.rows,
                                      width, columns));
             if (segment.position != segment.size)
@@ -261,11 +240,13 @@ vqz_status vqzi_tile_reader_run(vqzi_tile_reader *reader, int16_t *latents,
         .codes = codes,
     };
     reader->row += job.rows;
-    if (reader->options.header->version == 1)
+    if (reader->options.header->version == VQZI_VERSION)
         return read_version_1(reader, &job);
     return reader->options.header->rans ? read_rans(reader, &job) : read_zstd(reader, &job);
 }
 
 vqz_status vqzi_tile_reader_finish(const vqzi_tile_reader *reader) {
-    return reader->bytes.position == reader->bytes.size ? VQZ_OK : VQZ_ERROR_CORRUPT;
+    /* the last segment of version 2 goes on to the end, and was checked as all the others */
+    bool done = reader->bytes.position == reader->bytes.size;
+    return done || reader->options.header->version > VQZI_VERSION ? VQZ_OK : VQZ_ERROR_CORRUPT;
 }

@@ -127,6 +127,9 @@ typedef struct vqz_info {
     uint64_t header_bytes;  /* parts of the file: fixed fields and checksum, */
     uint64_t chunk_bytes;   /*   alpha and metadata, */
     uint64_t index_bytes;   /*   entropy-coded index planes */
+    uint32_t tiles;         /* parts of the picture that are coded for themselves */
+    int rans;               /* 1: index planes coded with the model's prior; 0: zstd */
+    int scans;              /* 1: the coarse planes of the whole picture come first */
 } vqz_info;
 
 /* ---- contexts ---- */
