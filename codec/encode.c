@@ -58,6 +58,9 @@ static vqz_status check_request(const vqz_encoder *encoder, vqz_diag *diag) {
     if (options->effort < 1 || options->effort > 9)
         return vqzi_fail(diag, VQZ_ERROR_ARGUMENT, "effort %d; 1 (fastest) to 9 exist",
                          options->effort);
+    if (options->rate_bias < -100 || options->rate_bias > 900)
+        return vqzi_fail(diag, VQZ_ERROR_ARGUMENT, "rate bias %d; -100 to 900 percent exist",
+                         options->rate_bias);
     if (options->entropy < VQZ_ENTROPY_AUTO || options->entropy > VQZ_ENTROPY_ZSTD)
         return vqzi_fail(diag, VQZ_ERROR_ARGUMENT, "unknown entropy coder %d in the options",
                          options->entropy);
@@ -107,6 +110,7 @@ static vqz_status prepare(vqz_encoder *encoder, const vqz_model *model, vqz_diag
     vqzi_quantiser_options options = {
         .level = vqzi_model_level(encoder->model, request->quality),
         .encode = true,
+        .rate_bias = request->rate_bias,
         .max_width = context->work_width / stride,
         .positions = (uint64_t)encoder->width * encoder->height / stride / stride,
         .kernels = &context->kernels,
@@ -119,6 +123,7 @@ static vqz_status prepare(vqz_encoder *encoder, const vqz_model *model, vqz_diag
         .columns = columns,
         .rows = (encoder->height + stride - 1) / stride,
         .effort = request->effort,
+        .rate_bias = request->rate_bias,
         .entropy = request->entropy,
         .progressive = request->progressive != 0,
     };

@@ -51,10 +51,12 @@ static vqz_status open_workers(vqzi_tile_writer *writer) {
     const vqzi_tile_writer_options *options = &writer->options;
     const vqzi_prepared_prior *prior;
     VQZ_TRY(vqzi_model_prior(options->model, &prior));
-    for (int i = 0; i < writer->worker_count; i++)
+    for (int i = 0; i < writer->worker_count; i++) {
         VQZ_TRY(vqzi_prior_create(&writer->workers[i], prior, options->level,
                                   &options->context->kernels, writer->tiling.tile_rows,
                                   writer->tiling.tile_columns, true));
+        vqzi_prior_set_rate_bias(writer->workers[i], options->level, options->rate_bias);
+    }
     if (!writer->segments[ZSTD].wanted)
         return VQZ_OK;
     return vqzi_stream_coder_create(&writer->coder, writer->model, options->level.nearest,
