@@ -151,6 +151,9 @@ static vqz_status read_rest(vqzi_header *result, const uint8_t *bytes, size_t co
     vqz_status status = read_fields(result, &reader, diag);
     if (status == VQZ_OK || status == VQZ_ERROR_UNSUPPORTED)
         return status; /* said already */
+    if (status == VQZ_ERROR_TRUNCATED)
+        return vqzi_fail(diag, status,
+                         "the file ends within its header, alpha or metadata, at byte %zu", covered);
     return vqzi_fail(diag, status, "the header breaks the format at byte %zu", reader.position);
 }
 
