@@ -6,31 +6,6 @@
 #include "cli/text.h"
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
-
-/* The kind of picture to write: --format, else the extension of the output, else PNG. */
-static const char *format_word(const settings *set, const char *output) {
-    static const char *const words[] = {"png", "pnm", "pgm", "ppm", "pam", NULL};
-    if (set->format != NULL)
-        return set->format;
-    const char *extension = path_extension(output);
-    for (size_t i = 0; words[i] != NULL; i++)
-        if (strcasecmp(extension, words[i]) == 0)
-            return words[i];
-    return "png";
-}
-
-/* Told before the work: .pgm and .ppm say what is in them. */
-static vqz_status check_format(const char *format, uint32_t channels, vqz_diag *diag) {
-    bool alpha = channels == 2 || channels == 4, colour = channels >= 3;
-    if (alpha && (strcmp(format, "pgm") == 0 || strcmp(format, "ppm") == 0))
-        return vqzi_fail(diag, VQZ_ERROR_UNSUPPORTED,
-                         "has alpha, which %s cannot hold; write png or pam", format);
-    if (colour && strcmp(format, "pgm") == 0)
-        return vqzi_fail(diag, VQZ_ERROR_UNSUPPORTED,
-                         "is in colour, which pgm cannot hold; write png or ppm");
-    return VQZ_OK;
-}
 
 /* Gray samples spread to RGB in place, in a band with room for them, from its end. */
 static void spread_gray(uint8_t *band, size_t count) {
@@ -45,6 +20,7 @@ typedef struct decompression {
     const char *format;
     picture facts; /* of what is written */
     bool spread;   /* gray to RGB */
+    bool whole;    /* else the file was cut */
     const vqz_model *model;
     vqz_decoder *decoder;
     file_output *output;
@@ -56,12 +32,31 @@ static vqz_status read_metadata(decompression *d, vqz_diag *diag) {
     void *icc = NULL, *exif = NULL;
     if (strcmp(d->format, "png") != 0)
         return VQZ_OK; /* PNM holds no metadata */
-    VQZ_TRY(vqz_read_metadata(d->file, d->size, VQZ_METADATA_ICC, &icc, &d->facts.icc_size, diag));
+    VQZ_TRY(vqz_read_partial_metadata(d->file, d->size, VQZ_METADATA_ICC, &icc,
+                                      &d->facts.icc_size, diag));
     d->facts.icc = icc;
-    VQZ_TRY(
-        vqz_read_metadata(d->file, d->size, VQZ_METADATA_EXIF, &exif, &d->facts.exif_size, diag));
+    VQZ_TRY(vqz_read_partial_metadata(d->file, d->size, VQZ_METADATA_EXIF, &exif,
+                                      &d->facts.exif_size, diag));
     d->facts.exif = exif;
     return VQZ_OK;
+}
+
+/* What the file says; of one that was cut only with --partial, which is pointed out otherwise. */
+static vqz_status read_info(const settings *set, decompression *d, vqz_info *info,
+                            vqz_diag *diag) {
+    vqz_diag ignored;
+    int whole;
+    vqz_status status = vqz_read_info(d->file, d->size, info, diag);
+    d->whole = status == VQZ_OK;
+    if (status == VQZ_OK)
+        return VQZ_OK;
+    if (set->partial)
+        return vqz_read_partial_info(d->file, d->size, info, &whole, diag);
+    if (vqz_read_partial_info(d->file, d->size, info, &whole, &ignored) == VQZ_OK) {
+        vqz_diag said = *diag;
+        return vqzi_fail(diag, status, "%.400s; --partial shows what is there", said.message);
+    }
+    return status;
 }
 
 static vqz_status open_file(worker *w, const job *j, decompression *d, vqz_diag *diag) {
@@ -69,7 +64,7 @@ static vqz_status open_file(worker *w, const job *j, decompression *d, vqz_diag 
     vqz_info info;
     vqz_context *context;
     VQZ_TRY(file_read(j->input, s->max_file, &d->file, &d->size, diag));
-    VQZ_TRY(vqz_read_info(d->file, d->size, &info, diag));
+    VQZ_TRY(read_info(s->settings, d, &info, diag));
     uint64_t pixels = (uint64_t)info.width * info.height;
     if (pixels > s->limits.max_pixels)
         return vqzi_fail(diag, VQZ_ERROR_LIMIT,
@@ -77,16 +72,25 @@ static vqz_status open_file(worker *w, const job *j, decompression *d, vqz_diag 
                          "--max-pixels %llu",
                          info.width, info.height, (unsigned long long)s->limits.max_pixels,
                          (unsigned long long)pixels);
-    VQZ_TRY(check_format(d->format, info.channels, diag));
+    VQZ_TRY(session_check_format(d->format, info.channels, diag));
     VQZ_TRY(
         models_by_hash(s->models, info.model_hash, s->settings->model, j->input, &d->model, diag));
     VQZ_TRY(worker_context(w, &context, diag));
     VQZ_TRY(read_metadata(d, diag));
     d->spread = info.channels == 1 && strcmp(d->format, "ppm") == 0;
-    d->facts.image.width = info.width;
-    d->facts.image.height = info.height;
+    const region *crop = &s->settings->crop;
+    vqz_decode_options options;
+    vqz_decode_options_init(&options);
+    options.x = crop->x;
+    options.y = crop->y;
+    options.width = crop->width;
+    options.height = crop->height;
+    options.partial = !d->whole;
+    d->facts.image.width = crop->width > 0 ? crop->width : info.width;
+    d->facts.image.height = crop->width > 0 ? crop->height : info.height;
     d->facts.image.channels = d->spread ? 3 : info.channels;
-    return vqz_decoder_create(&d->decoder, context, d->model, d->file, d->size, diag);
+    return vqz_decoder_create_with(&d->decoder, context, d->model, d->file, d->size, &options,
+                                   diag);
 }
 
 static vqz_status decode(worker *w, const job *j, decompression *d, vqz_diag *diag) {
@@ -114,11 +118,20 @@ static vqz_status decode(worker *w, const job *j, decompression *d, vqz_diag *di
     return file_commit(d->output, diag);
 }
 
+static void report_partial(worker *w, const job *j, const decompression *d) {
+    uint64_t found, codes;
+    vqz_decoder_get_found(d->decoder, &found, &codes);
+    report_warning(&w->report, report_input_name(j->input),
+                   "is cut short or damaged: its %zu bytes hold %.1f%% of the codes (%llu of %llu)",
+                   d->size, 100.0 * (double)found / (double)codes, (unsigned long long)found,
+                   (unsigned long long)codes);
+}
+
 static vqz_status decompress_one(worker *w, const job *j, size_t index, vqz_diag *diag) {
     (void)index;
     const settings *set = w->session->settings;
     double start = session_clock();
-    decompression d = {.format = format_word(set, j->output)};
+    decompression d = {.format = session_format(w->session, j->output)};
     w->at_output = true;
     VQZ_TRY(job_prepare(j, set->force, diag));
     w->at_output = false;
@@ -126,6 +139,8 @@ static vqz_status decompress_one(worker *w, const job *j, size_t index, vqz_diag
     vqz_status status = open_file(w, j, &d, diag);
     if (status == VQZ_OK)
         status = decode(w, j, &d, diag);
+    if (status == VQZ_OK && !d.whole)
+        report_partial(w, j, &d);
     if (status == VQZ_OK)
         report_result(&w->report, report_input_name(j->input), "%ux%u, %.2f s, %s",
                       d.facts.image.width, d.facts.image.height, session_clock() - start,

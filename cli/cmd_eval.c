@@ -51,7 +51,7 @@ static vqz_status measure(worker *w, const vqz_image *image, int quality, uint8_
     vqz_context *context;
     VQZ_TRY(worker_context(w, &context, diag));
     vqz_encode_options options;
-    vqz_encode_options_init(&options);
+    session_encode_options(w->session, &options);
     options.quality = quality;
     void *file;
     double start = session_clock();

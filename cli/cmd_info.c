@@ -15,6 +15,10 @@ static const char *channels_name(uint32_t channels) {
     return channels >= 1 && channels <= 4 ? names[channels - 1] : "unknown";
 }
 
+static const char *entropy_name(const vqz_info *info) {
+    return info->rans ? "rans" : "zstd";
+}
+
 static void print_file_json(const char *path, const vqz_info *info, size_t size,
                             const char *model_place) {
     char hash[9];
@@ -24,11 +28,13 @@ static void print_file_json(const char *path, const vqz_info *info, size_t size,
     printf(", \"type\": \"vqz\", \"version\": %u, \"width\": %u, \"height\": %u, "
            "\"channels\": %u, \"quality\": %u, \"bytes\": %zu, \"bits_per_pixel\": %.6f, "
            "\"header_bytes\": %llu, \"chunk_bytes\": %llu, \"index_bytes\": %llu, "
-           "\"icc_bytes\": %llu, \"exif_bytes\": %llu, \"model\": \"%s\", \"model_found\": ",
+           "\"icc_bytes\": %llu, \"exif_bytes\": %llu, \"tiles\": %u, \"entropy\": \"%s\", "
+           "\"progressive\": %s, \"model\": \"%s\", \"model_found\": ",
            info->version, info->width, info->height, info->channels, info->quality, size,
            8.0 * (double)size / ((double)info->width * info->height), (ull)info->header_bytes,
            (ull)info->chunk_bytes, (ull)info->index_bytes, (ull)info->icc_size,
-           (ull)info->exif_size, hash);
+           (ull)info->exif_size, info->tiles, entropy_name(info), info->scans ? "true" : "false",
+           hash);
     if (model_place == NULL)
         fputs("null", stdout);
     else
@@ -54,6 +60,8 @@ static void print_file_text(const char *path, const vqz_info *info, size_t size,
            8.0 * (double)size / ((double)info->width * info->height));
     printf("           %llu header and checksum, %llu alpha and metadata, %llu index planes\n",
            (ull)info->header_bytes, (ull)info->chunk_bytes, (ull)info->index_bytes);
+    printf("  coding   %s, %u tile%s%s\n", info->rans ? "rANS with the model's prior" : "zstd",
+           info->tiles, info->tiles == 1 ? "" : "s", info->scans ? ", progressive" : "");
     if (info->icc_size > 0)
         printf("  ICC      %llu bytes\n", (ull)info->icc_size);
     if (info->exif_size > 0)
@@ -71,9 +79,11 @@ static void print_model_json(const char *path, const vqz_model_info *info, size_
         printf("%02x", info->hash[i]);
     printf("\", \"bytes\": %zu, \"channels\": %u, \"stride\": %u, \"latent_channels\": %u, "
            "\"planes\": %u, \"levels\": %u, \"parameters\": %llu, "
-           "\"analysis_macs_per_pixel\": %llu, \"synthesis_macs_per_pixel\": %llu, \"card\": ",
+           "\"analysis_macs_per_pixel\": %llu, \"synthesis_macs_per_pixel\": %llu, "
+           "\"prior_macs_per_pixel\": %llu, \"prior_stages\": %u, \"card\": ",
            size, info->channels, info->stride, info->latent_channels, info->planes, info->levels,
-           (ull)info->parameters, (ull)info->analysis_macs, (ull)info->synthesis_macs);
+           (ull)info->parameters, (ull)info->analysis_macs, (ull)info->synthesis_macs,
+           (ull)info->prior_macs, info->prior_stages);
     /* the card is JSON if its writer was honest: anything else is quoted.  Line breaks, which valid
        JSON has between its tokens only, would break the one line an object has here */
     if (info->card[0] == '\0')
@@ -99,6 +109,9 @@ static void print_model_text(const char *path, const vqz_model_info *info, size_
     printf("  parameters  %llu\n", (ull)info->parameters);
     printf("  cost        %llu multiply-adds a pixel to encode, %llu to decode\n",
            (ull)info->analysis_macs, (ull)info->synthesis_macs);
+    if (info->prior_stages > 0)
+        printf("  prior       %llu multiply-adds a pixel to encode and to decode, %u stage%s\n",
+               (ull)info->prior_macs, info->prior_stages, info->prior_stages == 1 ? "" : "s");
     if (info->card[0] != '\0') {
         fputs("  card        ", stdout);
         for (const char *at = info->card; *at != '\0'; at++) {

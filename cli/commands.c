@@ -26,6 +26,16 @@
       "refuse to use more work memory; default 1G" }
 #define RECURSIVE_ROW(what)                                                                        \
     { 'r', "recursive", NULL, OPTION_FLAG, AT(recursive), 0, 0, what }
+#define ENCODE_ROWS                                                                                \
+    { 0, "effort", "N", OPTION_INT, AT(effort), 1, 9,                                              \
+      "1 (fast) to 9 (smaller files); default 6; for models\n"                                     \
+      "with a prior" },                                                                            \
+    { 0, "entropy", "auto|rans|zstd", OPTION_CHOICE, AT(entropy), 0, 0,                            \
+      "coder of the index planes: rANS with the model's prior,\n"                                  \
+      "zstd (larger, decodes faster), or whichever is smaller" },                                  \
+    { 0, "progressive", NULL, OPTION_FLAG, AT(progressive), 0, 0,                                  \
+      "coarse planes of the whole picture first: a part of the\n"                                  \
+      "file shows all of it; needs a model with a prior" }
 #define QUIET_ROW(letter)                                                                          \
     { letter, "quiet", NULL, OPTION_FLAG, AT(quiet), 0, 0, "say nothing but errors" }
 #define END_ROW { 0, NULL, NULL, OPTION_FLAG, 0, 0, 0, NULL }
@@ -37,6 +47,13 @@ static const option compress_options[] = {
     MODEL_ROW,
     { 'q', "quality", "Q", OPTION_INT, AT(quality), 1, 100,
       "1 (smallest file) to 100 (best picture); default 50" },
+    { 0, "target-size", "BYTES", OPTION_BYTES, AT(target_size), 1, 0,
+      "find the quality for a file of so many bytes; 20k, 1.5M" },
+    { 0, "target-bpp", "X", OPTION_REAL, AT(target_bpp), 0.0001, 1000,
+      "the same for so many bits per pixel" },
+    { 0, "target-psnr", "DB", OPTION_REAL, AT(target_psnr), 1, 100,
+      "find the quality for this PSNR of the gray or RGB samples" },
+    ENCODE_ROWS,
     { 0, "strip", NULL, OPTION_FLAG, AT(strip), 0, 0, "drop the ICC profile and the EXIF data" },
     RECURSIVE_ROW("compress the PNG, JPEG and PNM files in folders"),
     FORCE_ROW,
@@ -54,6 +71,11 @@ static const option decompress_options[] = {
       "(for several files; folders given with -r are mirrored)" },
     { 0, "format", "png|pnm|pgm|ppm|pam", OPTION_CHOICE, AT(format), 0, 0,
       "kind of picture; default: by the extension of -o, else png" },
+    { 0, "crop", "WxH+X+Y", OPTION_REGION, AT(crop), 0, 0,
+      "this part of the picture alone, X and Y from its top left;\n"
+      "only what it depends on is decoded" },
+    { 0, "partial", NULL, OPTION_FLAG, AT(partial), 0, 0,
+      "of a file that was cut short, show what is there" },
     MODEL_ROW,
     RECURSIVE_ROW("decompress the .vqz files in folders"),
     FORCE_ROW,
@@ -74,10 +96,50 @@ static const option info_options[] = {
     END_ROW,
 };
 
+static const option tokens_options[] = {
+    { 'o', "output", "FILE|DIR", OPTION_TEXT, AT(output), 0, 0,
+      "where to write: a .npy file, - for standard output, or a\n"
+      "folder (for several files; folders given with -r are\n"
+      "mirrored)" },
+    MODEL_ROW,
+    RECURSIVE_ROW("take the .vqz files in folders"),
+    FORCE_ROW,
+    THREADS_ROW,
+    LIMIT_ROWS,
+    QUIET_ROW('q'),
+    VERBOSE_ROW,
+    HELP_ROW,
+    END_ROW,
+};
+
+static const option sample_options[] = {
+    { 'o', "output", "FILE", OPTION_TEXT, AT(output), 0, 0,
+      "the sheet to write: .png, .pnm, .ppm, .pgm, .pam, or - for\n"
+      "PNG on standard output" },
+    MODEL_ROW,
+    { 'n', "count", "N", OPTION_INT, AT(count), 1, 10000, "pictures on the sheet; default 16" },
+    { 0, "size", "WxH", OPTION_SIZE, AT(size), 0, 0, "pixels of each; default 128x128" },
+    { 'q', "quality", "Q", OPTION_INT, AT(quality), 1, 100,
+      "quality to draw at, 1 to 100; default 50" },
+    { 0, "seed", "N", OPTION_COUNT, AT(seed), 0, 0,
+      "which pictures; default 0.  The same seed gives the same\n"
+      "ones everywhere" },
+    { 0, "temperature", "T", OPTION_REAL, AT(temperature), 0.0625, 4,
+      "below 1 more ordinary, above 1 more daring; default 1" },
+    FORCE_ROW,
+    THREADS_ROW,
+    LIMIT_ROWS,
+    QUIET_ROW(0),
+    VERBOSE_ROW,
+    HELP_ROW,
+    END_ROW,
+};
+
 static const option eval_options[] = {
     MODEL_ROW,
     { 'q', "quality", "Q,...", OPTION_QUALITIES, AT(qualities), 0, 0,
       "qualities to measure at; default 50" },
+    ENCODE_ROWS,
     { 0, "csv", "FILE", OPTION_TEXT, AT(csv), 0, 0, "also write the figures as CSV; - is allowed" },
     FORCE_ROW,
     THREADS_ROW,
@@ -167,6 +229,14 @@ const command commands[] = {
       "Every picture is encoded and decoded in memory, without ICC and EXIF.  PSNR and MS-SSIM\n"
       "are those of the gray or RGB samples; alpha, which is lossless, counts for the size only.\n",
       eval_options, run_eval },
+    { "tokens", "FILE.vqz...", "no file given; name some, or - for standard input",
+      "write the code indices of .vqz files as NumPy arrays",
+      "a.vqz becomes a.npy beside it: uint16, (planes, rows, columns).  - is standard input or\n"
+      "output.  The model is found as for decompress.\n",
+      tokens_options, run_tokens },
+    { "sample", "-m MODEL -o SHEET.png", NULL, "draw pictures from a model's prior",
+      "Pictures that the model finds likely, side by side on a sheet; nothing is read but the model.\n",
+      sample_options, run_sample },
     { "train", "CORPUS... -o MODEL.vqm", "no corpus given; name folders of pictures",
       "train a model on your own pictures",
       "Folders are read recursively (PNG, JPEG, PNM).\n"

@@ -78,7 +78,12 @@ static bool parse_cpu(const char *text, vqz_cpu *cpu) {
 static int run_command(const command *c, int count, char **arguments) {
     vqz_limits limits;
     vqz_limits_init(&limits);
-    settings s = { .quality = 50,
+    vqz_encode_options encode;
+    vqz_encode_options_init(&encode);
+    settings s = { .effort = encode.effort,
+                   .size = { 128, 128, 0, 0 },
+                   .count = 16,
+                   .temperature = 1,
                    .qualities = { .values = { 50 }, .count = 1 },
                    .max_pixels = limits.max_pixels,
                    .max_memory = (size_t)limits.max_memory };
@@ -99,8 +104,10 @@ static int run_command(const command *c, int count, char **arguments) {
     } else if (!parse_cpu(getenv("VQZ_CPU"), &s.cpu)) {
         code = usage_error(NULL, "VQZ_CPU must be scalar, avx2, avxvnni, avx512, avx512vnni or neon, "
                                  "or not set");
-    } else if (operand_count == 0) {
+    } else if (operand_count == 0 && c->no_operand != NULL) {
         code = usage_error(c->name, c->no_operand);
+    } else if (operand_count > 0 && c->no_operand == NULL) {
+        code = usage_error(c->name, "takes options alone, no file names");
     } else {
         file_install_signal_handlers();
         code = c->run(&s, operand_count, operands);

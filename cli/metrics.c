@@ -16,22 +16,30 @@ static uint32_t compared_channels(const vqz_image *image) {
     return image->channels >= 3 ? 3 : 1;
 }
 
-double metrics_psnr(const vqz_image *a, const vqz_image *b) {
-    uint32_t channels = compared_channels(a);
+uint64_t metrics_squares(const uint8_t *a, const uint8_t *b, size_t pixels, uint32_t channels) {
+    uint32_t compared = channels >= 3 ? 3 : 1;
     uint64_t sum = 0; /* at most 2^32 pixels * 3 * 255^2 < 2^51 */
-    for (uint32_t y = 0; y < a->height; y++) {
-        const uint8_t *row_a = a->pixels + y * a->stride, *row_b = b->pixels + y * b->stride;
-        for (uint32_t x = 0; x < a->width; x++)
-            for (uint32_t c = 0; c < channels; c++) {
-                int difference = row_a[(size_t)x * a->channels + c] -
-                                 row_b[(size_t)x * b->channels + c];
-                sum += (uint64_t)(difference * difference);
-            }
-    }
-    if (sum == 0)
+    for (size_t x = 0; x < pixels; x++, a += channels, b += channels)
+        for (uint32_t c = 0; c < compared; c++) {
+            int difference = a[c] - b[c];
+            sum += (uint64_t)(difference * difference);
+        }
+    return sum;
+}
+
+double metrics_psnr_of(uint64_t squares, const vqz_image *image) {
+    if (squares == 0)
         return HUGE_VAL;
-    double samples = (double)a->width * a->height * channels;
-    return 10 * log10(255.0 * 255.0 * samples / (double)sum);
+    double samples = (double)image->width * image->height * compared_channels(image);
+    return 10 * log10(255.0 * 255.0 * samples / (double)squares);
+}
+
+double metrics_psnr(const vqz_image *a, const vqz_image *b) {
+    uint64_t sum = 0;
+    for (uint32_t y = 0; y < a->height; y++)
+        sum += metrics_squares(a->pixels + y * a->stride, b->pixels + y * b->stride, a->width,
+                               a->channels);
+    return metrics_psnr_of(sum, a);
 }
 
 /* One window direction: taps of a Gaussian that sum to one. */

@@ -12,6 +12,11 @@
 /* 10 log10(255^2 / mean squared error over all samples); HUGE_VAL for equal pictures. */
 double metrics_psnr(const vqz_image *a, const vqz_image *b);
 
+/* The same in pieces: the squared errors of some pixels of so many channels, and what their sum over a
+   picture amounts to. */
+uint64_t metrics_squares(const uint8_t *a, const uint8_t *b, size_t pixels, uint32_t channels);
+double metrics_psnr_of(uint64_t squares, const vqz_image *image);
+
 /* Multi-scale structural similarity (Wang, Simoncelli, Bovik 2003): five scales, Gaussian window of
    11 taps with sigma 1.5, K1 = 0.01, K2 = 0.03, halved by 2x2 averages, mean of the channels.
    A scale whose shorter side is under 11 pixels does not exist: smaller pictures (under 176) use

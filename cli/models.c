@@ -91,10 +91,10 @@ void models_free(model_store *store) {
 
 /* ---- headers ---- */
 
-/* The hash in the first bytes of a .vqm file; false when they are none.  A wrong guess does no
+/* The hash in the first bytes of a .vqm file of version 1 or 2; false when they are none.  A wrong guess does no
    harm: the model is checked in full when it is loaded. */
 static bool header_hash(const uint8_t *data, size_t size, uint8_t hash[4]) {
-    if (size < 5 || memcmp(data, "VQM\1", 4) != 0)
+    if (size < 5 || memcmp(data, "VQM", 3) != 0 || (data[3] != 1 && data[3] != 2))
         return false;
     size_t at = 4;
     while (at < size && at < 14 && (data[at] & 0x80) != 0)

@@ -123,6 +123,31 @@ static bool parse_qualities(const char *text, quality_list *list) {
     return false;
 }
 
+/* Digits up to 65535, the most that a picture's side has. */
+static bool parse_side(const char **text, uint32_t *value) {
+    char *end;
+    if (!isdigit((unsigned char)**text))
+        return false;
+    errno = 0;
+    unsigned long number = strtoul(*text, &end, 10);
+    *text = end;
+    *value = (uint32_t)number;
+    return errno == 0 && number <= 65535;
+}
+
+static bool parse_region(const char *text, bool placed, region *result) {
+    region r = { 0 };
+    if (!parse_side(&text, &r.width) || *text++ != 'x' || !parse_side(&text, &r.height))
+        return false;
+    if (placed && (*text++ != '+' || !parse_side(&text, &r.x) || *text++ != '+' ||
+                   !parse_side(&text, &r.y)))
+        return false;
+    if (*text != '\0' || r.width == 0 || r.height == 0)
+        return false;
+    *result = r;
+    return true;
+}
+
 static bool is_choice(const char *choices, const char *text) {
     size_t length = strlen(text);
     for (const char *at = choices; length > 0;) {
@@ -172,7 +197,7 @@ static vqz_status set_value(const option *o, const char *text, void *target, vqz
         return VQZ_OK;
     case OPTION_BYTES:
         wanted = " such as 65536, 512M or 4G";
-        if (!parse_scaled(text, 1024, &scaled) || scaled > SIZE_MAX)
+        if (!parse_scaled(text, 1024, &scaled) || scaled > SIZE_MAX || (double)scaled < o->min)
             break;
         *(size_t *)field = (size_t)scaled;
         return VQZ_OK;
@@ -197,6 +222,16 @@ static vqz_status set_value(const option *o, const char *text, void *target, vqz
     case OPTION_QUALITIES:
         wanted = " of 1 to 100 numbers from 1 to 100, such as 10,50,90";
         if (!parse_qualities(text, field))
+            break;
+        return VQZ_OK;
+    case OPTION_SIZE:
+        wanted = " in pixels, such as 640x480";
+        if (!parse_region(text, false, field))
+            break;
+        return VQZ_OK;
+    case OPTION_REGION:
+        wanted = " in pixels from the top left, such as 640x480+100+50";
+        if (!parse_region(text, true, field))
             break;
         return VQZ_OK;
     }

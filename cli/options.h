@@ -21,7 +21,9 @@ typedef enum option_kind {
     OPTION_REAL,      /* double in [min, max] */
     OPTION_DURATION,  /* double seconds: "45s", "20m", "2h", "1h30m", plain seconds; at most max */
     OPTION_COLOUR,    /* uint8_t[3]: RRGGBB */
-    OPTION_QUALITIES  /* quality_list: "10,50,90" */
+    OPTION_QUALITIES, /* quality_list: "10,50,90" */
+    OPTION_SIZE,      /* region: "640x480" */
+    OPTION_REGION     /* region: "640x480+10+20" */
 } option_kind;
 
 typedef struct option {
@@ -30,7 +32,7 @@ typedef struct option {
     const char *value_name; /* NULL for a flag */
     option_kind kind;
     size_t offset;          /* into struct settings */
-    double min, max;        /* INT, REAL; inclusive */
+    double min, max;        /* INT, REAL; min also of BYTES; inclusive */
     const char *help;       /* lower case, no full stop; '\n' breaks the line */
 } option;
 

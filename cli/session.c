@@ -3,9 +3,12 @@
  */
 #include "cli/session.h"
 #include "cli/commands.h"
+#include "cli/text.h"
 #include <omp.h>
 #include <pthread.h>
 #include <stdlib.h>
+#include <string.h>
+#include <strings.h>
 #include <time.h>
 
 vqz_status session_open(session *s, const settings *set, vqz_diag *diag) {
@@ -162,6 +165,39 @@ int session_run_command(const settings *set, const job_rules *rules, int count, 
     jobs_clear(&list);
     session_close(&s);
     return code;
+}
+
+void session_encode_options(const session *s, vqz_encode_options *options) {
+    const settings *set = s->settings;
+    vqz_encode_options_init(options);
+    options->effort = set->effort;
+    options->progressive = set->progressive;
+    if (set->entropy != NULL && strcmp(set->entropy, "rans") == 0)
+        options->entropy = VQZ_ENTROPY_RANS;
+    else if (set->entropy != NULL && strcmp(set->entropy, "zstd") == 0)
+        options->entropy = VQZ_ENTROPY_ZSTD;
+}
+
+const char *session_format(const session *s, const char *output) {
+    static const char *const words[] = {"png", "pnm", "pgm", "ppm", "pam", NULL};
+    if (s->settings->format != NULL)
+        return s->settings->format;
+    const char *extension = path_extension(output);
+    for (size_t i = 0; words[i] != NULL; i++)
+        if (strcasecmp(extension, words[i]) == 0)
+            return words[i];
+    return "png";
+}
+
+vqz_status session_check_format(const char *format, uint32_t channels, vqz_diag *diag) {
+    bool alpha = channels == 2 || channels == 4, colour = channels >= 3;
+    if (alpha && (strcmp(format, "pgm") == 0 || strcmp(format, "ppm") == 0))
+        return vqzi_fail(diag, VQZ_ERROR_UNSUPPORTED,
+                         "has alpha, which %s cannot hold; write png or pam", format);
+    if (colour && strcmp(format, "pgm") == 0)
+        return vqzi_fail(diag, VQZ_ERROR_UNSUPPORTED,
+                         "is in colour, which pgm cannot hold; write png or ppm");
+    return VQZ_OK;
 }
 
 uint32_t session_band(size_t row_bytes, uint32_t height) {

@@ -53,6 +53,14 @@ size_t session_run(session *s, const job_list *list, const task *t);
 int session_run_command(const settings *set, const job_rules *rules, int count, char **operands,
                         const task *t);
 
+/* What the options say about encoding; quality and metadata are the caller's. */
+void session_encode_options(const session *s, vqz_encode_options *options);
+
+/* The kind of picture to write: --format, else the extension of the output, else PNG. */
+const char *session_format(const session *s, const char *output);
+/* Told before the work: .pgm and .ppm say what is in them. */
+VQZ_MUST_CHECK vqz_status session_check_format(const char *format, uint32_t channels,
+                                               vqz_diag *diag);
 /* How many rows to take at a time, about a mebibyte. */
 uint32_t session_band(size_t row_bytes, uint32_t height);
 /* Seconds of a clock that never jumps. */

@@ -13,6 +13,10 @@ typedef struct quality_list {
     int count;
 } quality_list;
 
+typedef struct region {
+    uint32_t width, height, x, y;
+} region;
+
 typedef struct settings {
     /* all commands */
     bool help, quiet, verbose;
@@ -25,7 +29,18 @@ typedef struct settings {
     bool force, recursive;
     /* compress, decompress, eval */
     const char *model;
-    int quality;
+    int quality; /* 0: not given, which means 50 */
+    size_t target_size;             /* 0: none */
+    double target_psnr, target_bpp; /* 0: none */
+    region crop;                    /* width 0: all */
+    bool partial;
+    region size;                    /* of a sample */
+    int count;
+    uint64_t seed;
+    double temperature;
+    int effort;
+    const char *entropy; /* NULL: auto */
+    bool progressive;
     bool strip;
     const char *format;
     quality_list qualities;

@@ -6,6 +6,10 @@
  * version 1, of latents in version 2, whose prior has looked them up already.  The picture is
  * synthesised in bands one work tile high: straight into the caller's rows when he asks for a whole
  * band, else into a buffer that his rows are copied from.
+ *
+ * Of a region only the bands, the work tiles and the container tiles are looked at that its pixels depend
+ * on.  Partial files have latents in either version: what is missing are zeros there.  A sample is a file
+ * whose codes are drawn.
  */
 #include "codec/alpha.h"
 #include "codec/internal.h"
@@ -22,22 +26,34 @@ struct vqz_decoder {
     const vqzi_prepared_net *net;
     vqzi_header header;
     uint32_t channels;
+    vqz_decode_options options; /* the region is never empty */
+    bool partial;               /* and the file was cut */
     vqzi_job job;
     vqzi_quantiser *quantiser;
     vqzi_tile_reader *reader;
     vqzi_alpha alpha;
     uint32_t ring_size;  /* tile rows held */
     uint32_t tiles_read; /* tile rows read so far */
-    uint16_t *ring;      /* version 1: (ring_size, planes, tile rows, columns) */
-    int16_t *latents;    /* version 2: (ring_size, tile rows, columns, D) */
-    uint32_t y;          /* rows given to the caller so far */
+    uint16_t *ring;      /* version 1: (ring_size, planes, tile rows, columns), or NULL */
+    int16_t *latents;    /* else: (ring_size, tile rows, columns, D) */
+    uint32_t y;          /* of the picture: the row that is next */
     uint8_t *band;       /* (job.band, width, channels): the band that y is in, or NULL */
+    uint8_t *alpha_row;  /* (width): of regions narrower than the picture */
 };
 
 /* ---- setting up ---- */
 
 static size_t row_bytes(const vqz_decoder *decoder) {
-    return (size_t)decoder->header.width * decoder->channels;
+    return (size_t)decoder->options.width * decoder->channels;
+}
+
+/* Where the region ends. */
+static uint32_t end_x(const vqz_decoder *decoder) {
+    return decoder->options.x + decoder->options.width;
+}
+
+static uint32_t end_y(const vqz_decoder *decoder) {
+    return decoder->options.y + decoder->options.height;
 }
 
 /* Rows of pixels of a container tile. */
@@ -45,11 +61,15 @@ static uint32_t tile_height(const vqz_decoder *decoder) {
     return decoder->job.tile_rows * decoder->model->stride;
 }
 
-/* Latent rows that container tile row `tile` looks at. */
+/* Latent rows that the region's bands in container tile row `tile` look at. */
 static vqzi_span rows_needed(const vqz_decoder *decoder, uint32_t tile) {
-    int64_t begin = (int64_t)tile * tile_height(decoder);
-    return vqzi_net_input_span(decoder->net, decoder->job.rows,
-                               (vqzi_span){begin, begin + tile_height(decoder)});
+    int64_t begin = (int64_t)tile * tile_height(decoder), end = begin + tile_height(decoder);
+    int64_t work = decoder->job.work_height;
+    begin = VQZI_MAX(begin, decoder->options.y / work * work);
+    end = VQZI_MIN(end, (end_y(decoder) + work - 1) / work * work);
+    if (begin >= end)
+        return (vqzi_span){0, 0};
+    return vqzi_net_input_span(decoder->net, decoder->job.rows, (vqzi_span){begin, end});
 }
 
 /* Tile rows that must be held at once. */
@@ -65,12 +85,36 @@ static uint32_t ring_rows(const vqz_decoder *decoder) {
     return most;
 }
 
+/* Work tiles that suit a region: not much larger than it. */
+static uint32_t shrink(uint32_t work, uint32_t side) {
+    while (work / 2 >= VQZI_MIN(side, work) && work > VQZI_MIN_WORK)
+        work /= 2;
+    return work;
+}
+
+/* The plan, with the work tiles that the region touches. */
+static vqz_status plan(vqz_decoder *decoder, const vqz_model *model, uint64_t other,
+                       vqz_diag *diag) {
+    vqzi_job *job = &decoder->job;
+    const vqzi_header *header = &decoder->header;
+    vqz_context context = *decoder->context;
+    if (decoder->options.width < header->width || decoder->options.height < header->height) {
+        context.work_width = shrink(context.work_width, decoder->options.width);
+        context.work_height = shrink(context.work_height, decoder->options.height);
+    }
+    VQZ_TRY(vqzi_job_plan(job, &context, model, decoder->net, header->width, header->height,
+                          vqzi_tile_rows(decoder->model, header), row_bytes(decoder), other, diag));
+    job->first_tile = decoder->options.x / job->work_width;
+    job->end_tile = (end_x(decoder) - 1) / job->work_width + 1;
+    return VQZ_OK;
+}
+
 static vqz_status prepare(vqz_decoder *decoder, const vqz_model *model, const uint8_t *file,
-                          vqz_diag *diag) {
+                          const vqz_sample_options *sample, vqz_diag *diag) {
     const vqz_context *context = decoder->context;
     const vqzi_header *header = &decoder->header;
     vqzi_job *job = &decoder->job;
-    uint32_t tile_rows = vqzi_tile_rows(decoder->model, header);
+    bool codes = header->version == VQZI_VERSION && !decoder->partial;
     vqzi_quantiser_options options = {
         .level = vqzi_model_level(decoder->model, (int)header->quality),
         .kernels = &context->kernels,
@@ -80,12 +124,10 @@ static vqz_status prepare(vqz_decoder *decoder, const vqz_model *model, const ui
         return vqzi_fail(diag, VQZ_ERROR_MEMORY, "out of memory for the synthesis network");
     /* First the sizes that the ring and the quantiser follow from, then again within what they
        leave of the memory limit; a smaller work tile only needs narrower rows. */
-    VQZ_TRY(vqzi_job_plan(job, context, model, decoder->net, header->width, header->height,
-                          tile_rows, row_bytes(decoder), 0, diag));
+    VQZ_TRY(plan(decoder, model, 0, diag));
     decoder->ring_size = ring_rows(decoder);
     options.max_width = job->plan.max_tile_width;
-    uint32_t depth = header->version == 1 ? decoder->model->plane_count
-                                          : decoder->model->latent_channels;
+    uint32_t depth = codes ? decoder->model->plane_count : decoder->model->latent_channels;
     uint64_t ring = vqzi_mul_sizes((uint64_t)decoder->ring_size * job->tile_rows * job->columns,
                                    depth * sizeof(uint16_t));
     vqzi_tile_reader_options reader = {
@@ -96,17 +138,24 @@ static vqz_status prepare(vqz_decoder *decoder, const vqz_model *model, const ui
         .columns = job->columns,
         .rows = job->rows,
         .quantiser_width = options.max_width,
+        .partial = decoder->partial,
+        .sample = sample,
     };
+    vqzi_span columns =
+        vqzi_net_input_span(decoder->net, job->columns,
+                            (vqzi_span){(int64_t)job->first_tile * job->work_width,
+                                        (int64_t)job->end_tile * job->work_width});
+    reader.begin_column = (uint32_t)columns.begin;
+    reader.end_column = (uint32_t)VQZI_MAX(columns.end, columns.begin + 1);
     uint64_t other = vqzi_add_sizes(ring, vqzi_quantiser_memory(decoder->model, &options));
     other = vqzi_add_sizes(other, vqzi_tile_reader_memory(&reader));
     if (header->alpha_data)
-        other = vqzi_add_sizes(other, vqzi_alpha_memory(header->width));
-    VQZ_TRY(vqzi_job_plan(job, context, model, decoder->net, header->width, header->height,
-                          tile_rows, row_bytes(decoder), other, diag));
+        other = vqzi_add_sizes(other, vqzi_alpha_memory(header->width) + header->width);
+    VQZ_TRY(plan(decoder, model, other, diag));
 
     vqz_status status = VQZ_ERROR_MEMORY;
     void *memory = ring <= SIZE_MAX ? malloc((size_t)ring) : NULL;
-    if (header->version == 1)
+    if (codes)
         decoder->ring = memory;
     else
         decoder->latents = memory;
@@ -122,8 +171,11 @@ static vqz_status prepare(vqz_decoder *decoder, const vqz_model *model, const ui
                              vqz_status_string(status));
     }
     if (status == VQZ_OK && header->alpha_data) {
-        status = vqzi_alpha_read_begin(&decoder->alpha, header->width, header->height,
-                                       header->alpha_data, header->alpha_size);
+        decoder->alpha_row = malloc(header->width);
+        status = VQZ_ERROR_MEMORY;
+        if (decoder->alpha_row)
+            status = vqzi_alpha_read_begin(&decoder->alpha, header->width, header->height,
+                                           header->alpha_data, header->alpha_size);
         if (status != VQZ_OK && status != VQZ_ERROR_MEMORY)
             return vqzi_fail(diag, status, "the alpha of the file is damaged (%s)",
                              vqz_status_string(status));
@@ -133,26 +185,72 @@ static vqz_status prepare(vqz_decoder *decoder, const vqz_model *model, const ui
                                         vqz_status_string(status));
 }
 
-vqz_status vqz_decoder_create(vqz_decoder **out, vqz_context *context, const vqz_model *model,
-                              const void *file, size_t file_size, vqz_diag *diag) {
-    vqzi_header header;
-    VQZ_TRY(vqzi_header_read(&header, file, file_size, diag));
+void vqz_decode_options_init(vqz_decode_options *options) {
+    memset(options, 0, sizeof *options);
+}
+
+/* Fills the region in, or refuses it. */
+static vqz_status check_region(vqz_decode_options *options, const vqzi_header *header,
+                               vqz_diag *diag) {
+    if (options->width == 0) {
+        options->x = options->y = 0;
+        options->width = header->width;
+        options->height = header->height;
+    }
+    if (options->height == 0 || (uint64_t)options->x + options->width > header->width ||
+        (uint64_t)options->y + options->height > header->height)
+        return vqzi_fail(diag, VQZ_ERROR_ARGUMENT,
+                         "the region %ux%u+%u+%u is not within the picture's %ux%u pixels",
+                         options->width, options->height, options->x, options->y, header->width,
+                         header->height);
+    return VQZ_OK;
+}
+
+/* The decoder of a file, or of a sample that looks like one. */
+static vqz_status open_decoder(vqz_decoder **out, vqz_context *context, const vqz_model *model,
+                               const vqzi_header *header, const void *file,
+                               const vqz_decode_options *options, bool partial,
+                               const vqz_sample_options *sample, vqz_diag *diag) {
     vqz_decoder *decoder = calloc(1, sizeof *decoder);
     if (!decoder)
         return vqzi_fail(diag, VQZ_ERROR_MEMORY, "out of memory for a decoder");
     decoder->context = context;
     decoder->model = &model->model;
-    decoder->header = header;
-    decoder->channels = vqzi_header_channels(&header);
-    vqz_status status = vqzi_check_file(context, model, &header, diag);
+    decoder->header = *header;
+    decoder->channels = vqzi_header_channels(header);
+    decoder->partial = partial;
+    if (options)
+        decoder->options = *options;
+    vqz_status status = vqzi_check_file(context, model, header, diag);
     if (status == VQZ_OK)
-        status = prepare(decoder, model, file, diag);
+        status = check_region(&decoder->options, header, diag);
+    decoder->y = decoder->options.y;
+    if (status == VQZ_OK)
+        status = prepare(decoder, model, file, sample, diag);
     if (status != VQZ_OK) {
         vqz_decoder_free(decoder);
         return status;
     }
     *out = decoder;
     return VQZ_OK;
+}
+
+vqz_status vqz_decoder_create_with(vqz_decoder **out, vqz_context *context, const vqz_model *model,
+                                   const void *file, size_t file_size,
+                                   const vqz_decode_options *options, vqz_diag *diag) {
+    vqzi_header header;
+    bool whole;
+    VQZ_TRY(vqzi_read_header(&header, &whole, file, file_size, options && options->partial, diag));
+    return open_decoder(out, context, model, &header, file, options, !whole, NULL, diag);
+}
+
+vqz_status vqz_decoder_create(vqz_decoder **out, vqz_context *context, const vqz_model *model,
+                              const void *file, size_t file_size, vqz_diag *diag) {
+    return vqz_decoder_create_with(out, context, model, file, file_size, NULL, diag);
+}
+
+void vqz_decoder_get_found(const vqz_decoder *decoder, uint64_t *found, uint64_t *codes) {
+    vqzi_tile_reader_found(decoder->reader, found, codes);
 }
 
 void vqz_decoder_free(vqz_decoder *decoder) {
@@ -165,6 +263,7 @@ void vqz_decoder_free(vqz_decoder *decoder) {
     free(decoder->ring);
     free(decoder->latents);
     free(decoder->band);
+    free(decoder->alpha_row);
     free(decoder);
 }
 
@@ -198,23 +297,27 @@ static vqz_status read_tile_row(vqz_decoder *decoder) {
 }
 
 /* Reads the tile rows that the band in tile row `tile` looks at; the tile row itself is read whether
-   the network looks at it or not. */
+   the network looks at it or not.  What lies above a region is passed over where it can be. */
 static vqz_status read_tiles(vqz_decoder *decoder, uint32_t tile) {
     vqzi_span rows = rows_needed(decoder, tile);
-    uint32_t last = tile;
-    if (rows.end > rows.begin)
+    uint32_t first = tile, last = tile;
+    if (rows.end > rows.begin) {
+        first = VQZI_MIN(first, (uint32_t)(rows.begin / decoder->job.tile_rows));
         last = VQZI_MAX(last, (uint32_t)((rows.end - 1) / decoder->job.tile_rows));
+    }
+    while (decoder->tiles_read < first && vqzi_tile_reader_skip(decoder->reader))
+        decoder->tiles_read++;
     while (decoder->tiles_read <= last)
         VQZ_TRY(read_tile_row(decoder));
     return VQZ_OK;
 }
 
-/* A band of pixels, which starts at row decoder->y. */
+/* A band of pixels: rows y..y+height-1 of the picture, of which the columns of the region go to rows. */
 typedef struct pixel_band {
     const vqz_decoder *decoder;
     uint8_t *rows;
     size_t stride;
-    uint32_t height;
+    uint32_t y, height;
 } pixel_band;
 
 typedef struct work_tile {
@@ -244,11 +347,12 @@ static void dequantise_row(const void *job, int thread, int64_t row) {
 static void store_row(const void *job, int thread, int64_t row) {
     const work_tile *tile = job;
     const vqz_decoder *decoder = tile->decoder;
+    uint32_t begin = VQZI_MAX(tile->x, decoder->options.x);
     (void)thread;
-    vqzi_pixels_store_row(&tile->output, row, tile->x,
-                          VQZI_MIN(tile->x + decoder->job.work_width, decoder->header.width),
-                          decoder->model->pixel_shift,
-                          tile->band->rows + (size_t)(row - decoder->y) * tile->band->stride,
+    vqzi_pixels_store_row(&tile->output, row, begin,
+                          VQZI_MIN(tile->x + decoder->job.work_width, end_x(decoder)),
+                          decoder->model->pixel_shift, decoder->options.x,
+                          tile->band->rows + (size_t)(row - tile->band->y) * tile->band->stride,
                           decoder->channels);
 }
 
@@ -257,7 +361,7 @@ static void decode_work_tile(const void *argument, int worker, int64_t index) {
     const vqz_decoder *decoder = band->decoder;
     const vqzi_job *job = &decoder->job;
     const vqzi_team *team = &job->teams[worker];
-    uint32_t x = (uint32_t)index * job->work_width, y = decoder->y;
+    uint32_t x = (uint32_t)index * job->work_width, y = band->y;
     uint64_t width = VQZI_MIN(job->work_width, decoder->header.width - x);
     work_tile tile = {.decoder = decoder, .band = band, .x = x};
 
@@ -272,28 +376,43 @@ static void decode_work_tile(const void *argument, int worker, int64_t index) {
                   (int64_t)y + band->height, store_row, &tile);
 }
 
-static vqz_status decode_band(vqz_decoder *decoder, uint8_t *rows, size_t stride,
+/* Alpha comes row by row from the top: those above the region are read and dropped. */
+static vqz_status read_alpha(vqz_decoder *decoder, const pixel_band *band) {
+    const vqz_decode_options *region = &decoder->options;
+    while (decoder->alpha.y < band->y + band->height) {
+        uint32_t y = decoder->alpha.y;
+        VQZ_TRY(vqzi_alpha_read(&decoder->alpha, decoder->alpha_row, 1));
+        if (y < band->y)
+            continue;
+        uint8_t *dst = band->rows + (y - band->y) * band->stride + decoder->channels - 1;
+        for (uint32_t x = 0; x < region->width; x++)
+            dst[(size_t)x * decoder->channels] = decoder->alpha_row[region->x + x];
+    }
+    return VQZ_OK;
+}
+
+static vqz_status decode_band(vqz_decoder *decoder, uint8_t *rows, size_t stride, uint32_t y,
                               uint32_t height) {
-    pixel_band band = {decoder, rows, stride, height};
-    VQZ_TRY(read_tiles(decoder, decoder->y / tile_height(decoder)));
+    pixel_band band = {decoder, rows, stride, y, height};
+    VQZ_TRY(read_tiles(decoder, y / tile_height(decoder)));
     vqzi_job_run_band(&decoder->job, decode_work_tile, &band);
-    for (uint32_t y = 0; decoder->header.alpha_data && y < height; y++)
-        VQZ_TRY(vqzi_alpha_read(&decoder->alpha, rows + y * stride + decoder->channels - 1,
-                                decoder->channels));
-    bool last = decoder->y + height == decoder->header.height;
-    return last ? vqzi_tile_reader_finish(decoder->reader) : VQZ_OK;
+    if (decoder->header.alpha_data)
+        VQZ_TRY(read_alpha(decoder, &band));
+    bool last = y + height == decoder->header.height;
+    return last && !decoder->partial ? vqzi_tile_reader_finish(decoder->reader) : VQZ_OK;
 }
 
 /* Gives some of `count` rows, at least one. */
 static vqz_status read_some(vqz_decoder *decoder, uint8_t *rows, size_t stride, uint32_t count,
                             uint32_t *given) {
-    uint32_t work = decoder->job.work_height, into = decoder->y % work;
-    uint32_t height = VQZI_MIN(work, decoder->header.height - (decoder->y - into));
+    uint32_t work = decoder->job.work_height, into = decoder->y % work, begin = decoder->y - into;
+    uint32_t height = VQZI_MIN(work, decoder->header.height - begin);
+    bool fresh = into == 0 || decoder->y == decoder->options.y;
     size_t size;
 
     if (into == 0 && count >= height) {
         *given = height;
-        return decode_band(decoder, rows, stride, height);
+        return decode_band(decoder, rows, stride, begin, height);
     }
     if (!decoder->band) {
         if (vqzi_mul(decoder->job.band, row_bytes(decoder), &size))
@@ -301,8 +420,8 @@ static vqz_status read_some(vqz_decoder *decoder, uint8_t *rows, size_t stride, 
         if (!decoder->band)
             return VQZ_ERROR_MEMORY;
     }
-    if (into == 0)
-        VQZ_TRY(decode_band(decoder, decoder->band, row_bytes(decoder), height));
+    if (fresh)
+        VQZ_TRY(decode_band(decoder, decoder->band, row_bytes(decoder), begin, height));
     *given = VQZI_MIN(count, height - into);
     for (uint32_t y = 0; y < *given; y++)
         memcpy(rows + y * stride, decoder->band + (into + y) * row_bytes(decoder),
@@ -314,8 +433,8 @@ static vqz_status read_some(vqz_decoder *decoder, uint8_t *rows, size_t stride, 
 
 vqz_status vqz_decoder_read(vqz_decoder *decoder, uint8_t *rows, size_t stride, uint32_t count,
                             vqz_diag *diag) {
-    VQZ_TRY(vqzi_check_rows(rows, stride, row_bytes(decoder), decoder->y, count,
-                            decoder->header.height, diag));
+    VQZ_TRY(vqzi_check_rows(rows, stride, row_bytes(decoder), decoder->y - decoder->options.y,
+                            count, decoder->options.height, diag));
     while (count > 0) {
         uint32_t given;
         vqz_status status = read_some(decoder, rows, stride, count, &given);
@@ -330,20 +449,65 @@ vqz_status vqz_decoder_read(vqz_decoder *decoder, uint8_t *rows, size_t stride, 
     return VQZ_OK;
 }
 
-vqz_status vqz_decode(vqz_context *context, const vqz_model *model, const void *file,
-                      size_t file_size, const vqz_image *image, vqz_diag *diag) {
-    vqz_decoder *decoder;
-    VQZ_TRY(vqz_decoder_create(&decoder, context, model, file, file_size, diag));
-    const vqzi_header *header = &decoder->header;
+/* All of a picture at once; frees the decoder. */
+static vqz_status decode_all(vqz_decoder *decoder, const vqz_image *image, vqz_diag *diag) {
+    const vqz_decode_options *region = &decoder->options;
     vqz_status status;
-    if (image->width != header->width || image->height != header->height ||
+    if (image->width != region->width || image->height != region->height ||
         image->channels != decoder->channels)
         status = vqzi_fail(diag, VQZ_ERROR_ARGUMENT,
                            "the file holds %u x %u pixels of %u channels, not %u x %u of %u",
-                           header->width, header->height, decoder->channels, image->width,
+                           region->width, region->height, decoder->channels, image->width,
                            image->height, image->channels);
     else
         status = vqz_decoder_read(decoder, image->pixels, image->stride, image->height, diag);
     vqz_decoder_free(decoder);
     return status;
+}
+
+vqz_status vqz_decode_with(vqz_context *context, const vqz_model *model, const void *file,
+                           size_t file_size, const vqz_decode_options *options,
+                           const vqz_image *image, vqz_diag *diag) {
+    vqz_decoder *decoder;
+    VQZ_TRY(vqz_decoder_create_with(&decoder, context, model, file, file_size, options, diag));
+    return decode_all(decoder, image, diag);
+}
+
+vqz_status vqz_decode(vqz_context *context, const vqz_model *model, const void *file,
+                      size_t file_size, const vqz_image *image, vqz_diag *diag) {
+    return vqz_decode_with(context, model, file, file_size, NULL, image, diag);
+}
+
+void vqz_sample_options_init(vqz_sample_options *options) {
+    *options = (vqz_sample_options){.quality = 50};
+}
+
+vqz_status vqz_sample(vqz_context *context, const vqz_model *model,
+                      const vqz_sample_options *options, const vqz_image *image, vqz_diag *diag) {
+    const vqzi_model *raw = &model->model;
+    if (raw->prior.stage_count == 0)
+        return vqzi_fail(diag, VQZ_ERROR_ARGUMENT,
+                         "the model has no prior, and pictures are drawn from that");
+    if (options->quality < 1 || options->quality > 100)
+        return vqzi_fail(diag, VQZ_ERROR_ARGUMENT, "quality %d; 1 to 100 exist", options->quality);
+    if (options->temperature < -16 || options->temperature > 8)
+        return vqzi_fail(diag, VQZ_ERROR_ARGUMENT, "temperature %d; -16 to 8 exist",
+                         options->temperature);
+    if (image->channels != raw->channels)
+        return vqzi_fail(diag, VQZ_ERROR_ARGUMENT, "the model's pictures have %u channels, not %u",
+                         raw->channels, image->channels);
+    VQZ_TRY(vqzi_check_size(context, image->width, image->height, image->channels, diag));
+    vqz_decoder *decoder;
+    vqzi_header header = {
+        .version = VQZI_VERSION_PRIOR,
+        .width = image->width,
+        .height = image->height,
+        .quality = (uint32_t)options->quality,
+        .gray = raw->channels == 1,
+        .alpha = raw->channels == 4,
+        .rans = true,
+    };
+    memcpy(header.model_hash, raw->hash, sizeof header.model_hash);
+    VQZ_TRY(open_decoder(&decoder, context, model, &header, NULL, NULL, false, options, diag));
+    return decode_all(decoder, image, diag);
 }

@@ -58,6 +58,9 @@ static vqz_status check_request(const vqz_encoder *encoder, vqz_diag *diag) {
     if (options->effort < 1 || options->effort > 9)
         return vqzi_fail(diag, VQZ_ERROR_ARGUMENT, "effort %d; 1 (fastest) to 9 exist",
                          options->effort);
+    if (options->rate_bias < -100 || options->rate_bias > 900)
+        return vqzi_fail(diag, VQZ_ERROR_ARGUMENT, "rate bias %d; -100 to 900 percent exist",
+                         options->rate_bias);
     if (options->entropy < VQZ_ENTROPY_AUTO || options->entropy > VQZ_ENTROPY_ZSTD)
         return vqzi_fail(diag, VQZ_ERROR_ARGUMENT, "unknown entropy coder %d in the options",
                          options->entropy);
@@ -101,12 +104,13 @@ static vqz_status prepare(vqz_encoder *encoder, const vqz_model *model, vqz_diag
     bool version_2 = encoder->model->prior.stage_count > 0;
     uint32_t stride = encoder->model->stride;
     uint32_t columns = (encoder->width + stride - 1) / stride;
-    uint32_t tile_rows = (version_2 ? VQZI_TILE_ROWS : VQZI_TILE) / stride;
+    uint32_t tile_rows = (version_2 ? VQZI_TILE_HEIGHT : VQZI_TILE) / stride;
     uint64_t indices = (uint64_t)columns * tile_rows * encoder->model->plane_count *
                        sizeof(uint16_t);
     vqzi_quantiser_options options = {
         .level = vqzi_model_level(encoder->model, request->quality),
         .encode = true,
+        .rate_bias = request->rate_bias,
         .max_width = context->work_width / stride,
         .positions = (uint64_t)encoder->width * encoder->height / stride / stride,
         .kernels = &context->kernels,
@@ -119,6 +123,7 @@ static vqz_status prepare(vqz_encoder *encoder, const vqz_model *model, vqz_diag
         .columns = columns,
         .rows = (encoder->height + stride - 1) / stride,
         .effort = request->effort,
+        .rate_bias = request->rate_bias,
         .entropy = request->entropy,
         .progressive = request->progressive != 0,
     };
@@ -299,7 +304,7 @@ static vqz_status write_file(vqz_encoder *encoder, vqzi_buffer *file) {
     const vqz_encode_options *options = &encoder->options;
     vqzi_buffer icc = {0}, exif = {0};
     vqzi_header header = {
-        .version = 1,
+        .version = VQZI_VERSION,
         .width = encoder->width,
         .height = encoder->height,
         .quality = (uint32_t)options->quality,
@@ -311,7 +316,7 @@ static vqz_status write_file(vqz_encoder *encoder, vqzi_buffer *file) {
     vqz_status status = VQZ_OK;
 
     if (encoder->writer) {
-        header.version = 2;
+        header.version = VQZI_VERSION_PRIOR;
         header.scans = options->progressive != 0;
         status = vqzi_tile_writer_finish(encoder->writer, &header.rans, &encoder->tiles);
     }

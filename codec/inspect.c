@@ -24,7 +24,7 @@ vqz_status vqzi_check_file(const vqz_context *context, const vqz_model *model,
                          "%02x%02x%02x%02x",
                          needs[0], needs[1], needs[2], needs[3], has[0], has[1], has[2], has[3],
                          needs[0], needs[1], needs[2], needs[3]);
-    if (header->version > 1 && raw->prior.stage_count == 0)
+    if (header->version > VQZI_VERSION && raw->prior.stage_count == 0)
         return vqzi_fail(diag, VQZ_ERROR_CORRUPT,
                          "the file needs a prior and its model has none");
     if (raw->channels == 1 && !header->gray)
@@ -36,11 +36,19 @@ vqz_status vqzi_check_file(const vqz_context *context, const vqz_model *model,
                            diag);
 }
 
-vqz_status vqz_read_info(const void *file, size_t file_size, vqz_info *info, vqz_diag *diag) {
+vqz_status vqzi_read_header(vqzi_header *header, bool *whole, const void *file, size_t file_size,
+                            bool partial, vqz_diag *diag) {
+    *whole = true;
+    return partial ? vqzi_header_read_partial(header, whole, file, file_size, diag)
+                   : vqzi_header_read(header, file, file_size, diag);
+}
+
+static vqz_status read_info(const void *file, size_t file_size, bool partial, vqz_info *info,
+                            bool *whole, vqz_diag *diag) {
     vqzi_header header;
     uint64_t icc = 0, exif = 0;
     vqz_status status;
-    VQZ_TRY(vqzi_header_read(&header, file, file_size, diag));
+    VQZ_TRY(vqzi_read_header(&header, whole, file, file_size, partial, diag));
     status = header.icc_data ? vqzi_packed_size(header.icc_data, header.icc_size, &icc) : VQZ_OK;
     if (status == VQZ_OK && header.exif_data)
         status = vqzi_packed_size(header.exif_data, header.exif_size, &exif);
@@ -58,16 +66,33 @@ vqz_status vqz_read_info(const void *file, size_t file_size, vqz_info *info, vqz
     info->index_bytes = header.tiles_size;
     info->chunk_bytes = header.tiles_offset - header.chunks_offset;
     info->header_bytes = file_size - info->index_bytes - info->chunk_bytes;
+    info->tiles = vqzi_tile_count(header.version, header.width, header.height);
+    info->rans = header.rans;
+    info->scans = header.scans;
     return VQZ_OK;
 }
 
-vqz_status vqz_read_metadata(const void *file, size_t file_size, vqz_metadata kind, void **data,
-                             size_t *size, vqz_diag *diag) {
+vqz_status vqz_read_info(const void *file, size_t file_size, vqz_info *info, vqz_diag *diag) {
+    bool whole;
+    return read_info(file, file_size, false, info, &whole, diag);
+}
+
+vqz_status vqz_read_partial_info(const void *file, size_t file_size, vqz_info *info, int *whole,
+                                 vqz_diag *diag) {
+    bool all;
+    VQZ_TRY(read_info(file, file_size, true, info, &all, diag));
+    *whole = all;
+    return VQZ_OK;
+}
+
+static vqz_status read_metadata(const void *file, size_t file_size, bool partial,
+                                vqz_metadata kind, void **data, size_t *size, vqz_diag *diag) {
     vqzi_header header;
+    bool whole;
     uint64_t raw_size;
     if (kind != VQZ_METADATA_ICC && kind != VQZ_METADATA_EXIF)
         return vqzi_fail(diag, VQZ_ERROR_ARGUMENT, "unknown kind of metadata %d", (int)kind);
-    VQZ_TRY(vqzi_header_read(&header, file, file_size, diag));
+    VQZ_TRY(vqzi_read_header(&header, &whole, file, file_size, partial, diag));
     const char *name = kind == VQZ_METADATA_ICC ? "ICC profile" : "EXIF block";
     const uint8_t *payload = kind == VQZ_METADATA_ICC ? header.icc_data : header.exif_data;
     size_t payload_size = kind == VQZ_METADATA_ICC ? header.icc_size : header.exif_size;
@@ -93,6 +118,16 @@ vqz_status vqz_read_metadata(const void *file, size_t file_size, vqz_metadata ki
     *data = raw;
     *size = (size_t)raw_size;
     return VQZ_OK;
+}
+
+vqz_status vqz_read_metadata(const void *file, size_t file_size, vqz_metadata kind, void **data,
+                             size_t *size, vqz_diag *diag) {
+    return read_metadata(file, file_size, false, kind, data, size, diag);
+}
+
+vqz_status vqz_read_partial_metadata(const void *file, size_t file_size, vqz_metadata kind,
+                                     void **data, size_t *size, vqz_diag *diag) {
+    return read_metadata(file, file_size, true, kind, data, size, diag);
 }
 
 static vqz_status read_rows(const vqzi_tile_reader_options *options, uint16_t *codes) {

@@ -6,7 +6,7 @@
 
 #include "codec/net.h"
 #include "codec/prior.h"
-#include "format/container.h"
+#include "format/tiles.h"
 
 /* Most pixels of a work tile.  Larger tiles recompute less halo, smaller ones take less memory; the
    result is the same for every height that is a power of two and every width. */
@@ -52,6 +52,9 @@ VQZ_MUST_CHECK vqz_status vqzi_check_rows(const void *rows, size_t stride, size_
 
 /* Channels of a file's picture. */
 uint32_t vqzi_header_channels(const vqzi_header *header);
+/* Either header reader of format/container.h. */
+VQZ_MUST_CHECK vqz_status vqzi_read_header(vqzi_header *header, bool *whole, const void *file,
+                                           size_t file_size, bool partial, vqz_diag *diag);
 /* Whether this is the file's model, the two agree, and the limits allow the picture. */
 VQZ_MUST_CHECK vqz_status vqzi_check_file(const vqz_context *context, const vqz_model *model,
                                           const vqzi_header *header, vqz_diag *diag);
@@ -66,6 +69,7 @@ typedef struct vqzi_job {
     uint32_t tile_rows;               /* latent rows of a container tile */
     uint32_t work_width, work_height; /* pixels of a work tile */
     uint32_t tiles;                   /* work tiles of a band */
+    uint32_t first_tile, end_tile;    /* those that are run */
     uint32_t band;                    /* rows of pixels that a band reads or writes */
     vqzi_net_plan plan;
     int workers;

@@ -16,6 +16,8 @@ static void cut(vqzi_job *job, uint32_t width, uint32_t most, uint32_t stride) {
     uint32_t tiles = divide_up(width, most);
     job->work_width = divide_up(divide_up(width, tiles), stride) * stride;
     job->tiles = divide_up(width, job->work_width);
+    job->first_tile = 0;
+    job->end_tile = job->tiles;
 }
 
 vqz_status vqzi_job_plan(vqzi_job *job, const vqz_context *context, const vqz_model *model,
@@ -78,7 +80,7 @@ vqz_status vqzi_job_open(vqzi_job *job, const vqz_context *context, const vqzi_p
 
 void vqzi_job_run_band(const vqzi_job *job, vqzi_team_row *run, const void *argument) {
     vqzi_team team = {.threads = job->workers};
-    vqzi_team_run(&team, 0, 0, job->tiles, run, argument);
+    vqzi_team_run(&team, 0, job->first_tile, job->end_tile, run, argument);
 }
 
 void vqzi_job_close(vqzi_job *job) {

@@ -107,6 +107,7 @@ void vqz_model_get_info(const vqz_model *model, vqz_model_info *info) {
     info->synthesis_macs = vqzi_net_macs_per_input_position_x1000(&m->synthesis) / 1000 / area;
     info->card = m->card ? m->card : "";
     info->prior_macs = (vqzi_prior_macs_per_position(m) + area - 1) / area;
+    info->prior_stages = m->prior.stage_count;
     for (uint32_t i = 0; i < m->prior.stage_count; i++)
         info->parameters += net_parameters(&m->prior.stages[i].net);
 }

@@ -43,10 +43,10 @@ static inline uint8_t to_pixel(int value, int round, uint32_t shift) {
 }
 
 void vqzi_pixels_store_row(const vqzi_view *view, int64_t y, int64_t x_begin, int64_t x_end,
-                           uint32_t shift, uint8_t *row, uint32_t channels) {
+                           uint32_t shift, int64_t first, uint8_t *row, uint32_t channels) {
     const int16_t *src = view->data + (size_t)(y - view->y.begin) * view->pitch +
                          (size_t)(x_begin - view->x.begin) * view->channels;
-    uint8_t *dst = row + (size_t)x_begin * channels;
+    uint8_t *dst = row + (size_t)(x_begin - first) * channels;
     int round = shift > 0 ? 1 << (shift - 1) : 0;
     size_t count = (size_t)(x_end - x_begin);
 

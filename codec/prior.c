@@ -225,7 +225,7 @@ vqz_status vqzi_prior_create(vqzi_prior_coder **out, const vqzi_prepared_prior *
     coder->kernels = *kernels;
     coder->max_rows = rows;
     coder->max_columns = columns;
-    coder->lambda = encode ? vqzi_lambda(model, level) : 0;
+    coder->lambda = encode ? vqzi_lambda(model, level, 0) : 0;
     coder->planes = calloc(model->plane_count, sizeof *coder->planes);
     coder->known = allocate(context_elements(rows, columns, most.known), sizeof *coder->known);
     coder->next = allocate(context_elements(rows, columns, most.known), sizeof *coder->next);
@@ -249,6 +249,10 @@ vqz_status vqzi_prior_create(vqzi_prior_coder **out, const vqzi_prepared_prior *
     }
     *out = coder;
     return VQZ_OK;
+}
+
+void vqzi_prior_set_rate_bias(vqzi_prior_coder *coder, vqzi_level level, int bias) {
+    coder->lambda = vqzi_lambda(coder->prepared->model, level, bias);
 }
 
 void vqzi_prior_free(vqzi_prior_coder *coder) {

@@ -26,6 +26,8 @@ VQZ_MUST_CHECK vqz_status vqzi_prior_create(vqzi_prior_coder **coder,
                                             const vqzi_kernels *kernels, uint32_t rows,
                                             uint32_t columns, bool encode);
 void vqzi_prior_free(vqzi_prior_coder *coder);
+/* See vqz_encode_options. */
+void vqzi_prior_set_rate_bias(vqzi_prior_coder *coder, vqzi_level level, int bias);
 
 /* Multiply-accumulates of a position, as team.h counts work. */
 uint64_t vqzi_prior_work(const vqzi_model *model);
@@ -50,5 +52,13 @@ VQZ_MUST_CHECK vqz_status vqzi_prior_encode(vqzi_prior_coder *coder, const vqzi_
 VQZ_MUST_CHECK vqz_status vqzi_prior_decode(vqzi_prior_coder *coder, const vqzi_prior_tile *tile,
                                             const uint8_t *const *data, const size_t *sizes,
                                             uint32_t scans);
+/* The same of a file that was cut: decodes latents as far as the bytes go, and leaves zeros in the rest.
+   whole[i]: stream i is as it was written.  Gives the number of codes that were there. */
+uint64_t vqzi_prior_decode_partial(vqzi_prior_coder *coder, const vqzi_prior_tile *tile,
+                                   const uint8_t *const *data, const size_t *sizes,
+                                   const bool *whole, uint32_t scans);
+/* Draws a tile, the number-th of its picture, from the distribution of the prior. */
+void vqzi_prior_sample(vqzi_prior_coder *coder, const vqzi_prior_tile *tile,
+                       const vqz_sample_options *options, uint32_t number);
 
 #endif

@@ -122,13 +122,15 @@ static bool decode_position(vqzi_prior_coder *coder, vqzi_rans_decoder *decoder,
     return true;
 }
 
-/* A stage ends at its last position, or at the first one that the stream does not hold: from there on
-   contexts and latents are the zeros that they were. */
-static bool decode_stage(vqzi_prior_coder *coder, vqzi_rans_decoder *rans, const output *out) {
+/* A stage ends at its last position, or at the first one that the stream does not hold; *count is how
+   many it has.  cut: the bytes may end before that. */
+static bool decode_stage(vqzi_prior_coder *coder, vqzi_rans_decoder *rans, const output *out,
+                         bool cut, uint64_t *count) {
+    *count = 0;
     for (uint32_t y = 0; y < coder->rows; y++) {
         vqzi_prior_begin_row(coder, y);
-        for (uint32_t x = 0; x < coder->columns; x++)
-            if (!decode_position(coder, rans, out, y, x))
+        for (uint32_t x = 0; x < coder->columns; x++, ++*count)
+            if (!decode_position(coder, rans, out, y, x) || (cut && vqzi_rans_empty(rans)))
                 return false;
     }
     return true;
@@ -139,16 +141,45 @@ vqz_status vqzi_prior_decode(vqzi_prior_coder *coder, const vqzi_prior_tile *til
     const vqzi_prepared_prior *prepared = coder->prepared;
     output out = {tile, prepared->model->latent_channels};
     vqzi_rans_decoder rans;
+    uint64_t count;
     vqzi_prior_begin_tile(coder, tile->rows, tile->columns);
     for (uint32_t i = 0; i < prepared->stage_count; i++) {
         if (i < scans)
             vqzi_rans_open(&rans, data[i], sizes[i]);
         vqzi_prior_begin_stage(coder, i);
-        if (!decode_stage(coder, &rans, &out))
+        if (!decode_stage(coder, &rans, &out, false, &count))
             return VQZ_ERROR_CORRUPT;
         bool last = scans > 1 || i + 1 == prepared->stage_count;
         if (last && !vqzi_rans_done(&rans))
             return VQZ_ERROR_CORRUPT;
     }
     return VQZ_OK;
+}
+
+uint64_t vqzi_prior_decode_partial(vqzi_prior_coder *coder, const vqzi_prior_tile *tile,
+                                   const uint8_t *const *data, const size_t *sizes,
+                                   const bool *whole, uint32_t scans) {
+    const vqzi_prepared_prior *prepared = coder->prepared;
+    output out = {tile, prepared->model->latent_channels};
+    vqzi_rans_decoder rans;
+    uint64_t found = 0, count;
+    bool going = true;
+    for (uint32_t y = 0; y < tile->rows; y++)
+        memset(tile->latents + y * tile->latent_pitch, 0,
+               (size_t)tile->columns * out.channels * sizeof *tile->latents);
+    vqzi_prior_begin_tile(coder, tile->rows, tile->columns);
+    for (uint32_t i = 0; going && i < prepared->stage_count; i++) {
+        if (i < scans)
+            vqzi_rans_open(&rans, data[i], sizes[i]);
+        vqzi_prior_begin_stage(coder, i);
+        going = decode_stage(coder, &rans, &out, !whole[i < scans ? i : scans - 1], &count);
+        found += count * coder->stage->planes;
+        if (!going) {
+            /* the position it ended in is partly noise */
+            int16_t *latents = tile->latents + count / tile->columns * tile->latent_pitch +
+                               count % tile->columns * out.channels + coder->stage->begin;
+            memset(latents, 0, coder->stage->own * sizeof *latents);
+        }
+    }
+    return found;
 }

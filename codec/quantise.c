@@ -62,18 +62,17 @@ uint64_t vqzi_quantiser_memory(const vqzi_model *model, const vqzi_quantiser_opt
     return total + (uint64_t)options->threads * options->max_width * position;
 }
 
-uint64_t vqzi_lambda(const vqzi_model *model, vqzi_level level) {
+uint64_t vqzi_lambda(const vqzi_model *model, vqzi_level level, int bias) {
     uint64_t lambda = model->lambdas[level.lower];
     if (level.fraction > 0)
         lambda = (lambda * (99 - level.fraction) +
                   (uint64_t)model->lambdas[level.lower + 1] * level.fraction + 49) / 99;
-    return lambda;
+    return lambda * (uint64_t)(100 + bias) / 100;
 }
 
 /* lambda * rate / 8 */
-static int32_t penalty(const vqzi_model *model, const vqzi_plane *plane, vqzi_level level,
-                       uint32_t code) {
-    uint64_t value = vqzi_lambda(model, level) * plane->rates[(size_t)level.nearest * plane->codes + code] / 8;
+static int32_t penalty(uint64_t lambda, const vqzi_plane *plane, vqzi_level level, uint32_t code) {
+    uint64_t value = lambda * plane->rates[(size_t)level.nearest * plane->codes + code] / 8;
     return (int32_t)VQZI_MIN(value, (uint64_t)MAX_PENALTY);
 }
 
@@ -107,9 +106,10 @@ static void search(const vqzi_quantiser *quantiser, const plane_book *book,
 }
 
 static vqz_status prepare_search(const vqzi_quantiser *quantiser, plane_book *book,
-                                 const vqzi_plane *plane, vqzi_level level) {
+                                 const vqzi_plane *plane, const vqzi_quantiser_options *options) {
     vqzi_codes *codes = &book->codes;
     size_t dims = plane->dims;
+    uint64_t lambda = vqzi_lambda(quantiser->model, options->level, options->rate_bias);
     int64_t top = 0, reach = 0;
 
     codes->codes = plane->codes;
@@ -129,7 +129,7 @@ static vqz_status prepare_search(const vqzi_quantiser *quantiser, plane_book *bo
         int16_t *packed = codes->packed +
                           k / VQZI_SEARCH_BLOCK * codes->pairs * 2 * VQZI_SEARCH_BLOCK +
                           k % VQZI_SEARCH_BLOCK * 2;
-        int64_t norm = penalty(quantiser->model, plane, level, (uint32_t)k), sum = 0;
+        int64_t norm = penalty(lambda, plane, options->level, (uint32_t)k), sum = 0;
         for (size_t d = 0; d < dims; d++) {
             packed[d / 2 * 2 * VQZI_SEARCH_BLOCK + d % 2] = (int16_t)(-2 * entry[d]);
             norm += entry[d] * entry[d];
@@ -172,7 +172,7 @@ static vqz_status prepare_book(const vqzi_quantiser *quantiser, uint32_t index,
     vqzi_model_entries(model, options->level, index, book->entries);
     if (!options->encode)
         return VQZ_OK;
-    VQZ_TRY(prepare_search(quantiser, book, plane, options->level));
+    VQZ_TRY(prepare_search(quantiser, book, plane, options));
     return wants_table(model, plane, options) ? make_table(quantiser, book) : VQZ_OK;
 }
 
@@ -281,12 +281,19 @@ void vqzi_quantise_row(const vqzi_quantiser *quantiser, int thread, const int16_
 
 void vqzi_dequantise_row(const vqzi_quantiser *quantiser, int thread,
                          const uint16_t *const *indices, uint32_t width, int16_t *latents) {
+    vqzi_dequantise_planes(quantiser, thread, indices, quantiser->model->plane_count, width,
+                           latents);
+}
+
+void vqzi_dequantise_planes(const vqzi_quantiser *quantiser, int thread,
+                            const uint16_t *const *indices, uint32_t planes, uint32_t width,
+                            int16_t *latents) {
     const vqzi_model *model = quantiser->model;
     size_t channels = model->latent_channels;
     int32_t *sums = quantiser->scratch[thread].sums; /* 64 entries of 13 bits fit */
 
     memset(sums, 0, width * channels * sizeof *sums);
-    for (uint32_t p = 0; p < model->plane_count; p++) {
+    for (uint32_t p = 0; p < planes; p++) {
         const vqzi_plane *plane = &model->planes[p];
         size_t dims = plane->dims;
         for (size_t x = 0; x < width; x++) {

@@ -12,14 +12,16 @@
 
 #include "codec/net.h"
 
-/* What a bit may cost, in squared latent units: interpolated between the levels as steps are. */
-uint64_t vqzi_lambda(const vqzi_model *model, vqzi_level level);
+/* What a bit may cost, in squared latent units: interpolated between the levels as steps are, and
+   `bias` percent more, see vqz_encode_options. */
+uint64_t vqzi_lambda(const vqzi_model *model, vqzi_level level, int bias);
 
 typedef struct vqzi_quantiser vqzi_quantiser;
 
 typedef struct vqzi_quantiser_options {
     vqzi_level level;
     bool encode;            /* prepare the search too */
+    int rate_bias;          /* of the search */
     uint32_t max_width;     /* positions of a row */
     uint64_t positions;     /* of the picture: how often the search will run */
     const vqzi_kernels *kernels;
@@ -43,5 +45,9 @@ void vqzi_quantise_row(const vqzi_quantiser *quantiser, int thread, const int16_
 /* The inverse: latents (width, D) of one row. */
 void vqzi_dequantise_row(const vqzi_quantiser *quantiser, int thread,
                          const uint16_t *const *indices, uint32_t width, int16_t *latents);
+/* The same of the first planes alone: what the others contribute is zero. */
+void vqzi_dequantise_planes(const vqzi_quantiser *quantiser, int thread,
+                            const uint16_t *const *indices, uint32_t planes, uint32_t width,
+                            int16_t *latents);
 
 #endif

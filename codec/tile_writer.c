@@ -36,7 +36,8 @@ static int count_workers(const vqzi_tile_writer_options *options, const vqzi_til
 
 uint64_t vqzi_tile_writer_memory(const vqzi_tile_writer_options *options) {
     const vqzi_model *model = &options->model->model;
-    vqzi_tiling tiling = vqzi_tiling_make(options->columns, options->rows, model->stride);
+    vqzi_tiling tiling = vqzi_tiling_make(VQZI_VERSION_PRIOR, options->columns, options->rows,
+                                          model->stride);
     uint64_t positions = (uint64_t)tiling.tile_rows * options->columns;
     uint64_t segment_count = (uint64_t)tiling.across * tiling.down *
                              (options->progressive ? model->prior.stage_count : 1);
@@ -50,10 +51,12 @@ static vqz_status open_workers(vqzi_tile_writer *writer) {
     const vqzi_tile_writer_options *options = &writer->options;
     const vqzi_prepared_prior *prior;
     VQZ_TRY(vqzi_model_prior(options->model, &prior));
-    for (int i = 0; i < writer->worker_count; i++)
+    for (int i = 0; i < writer->worker_count; i++) {
         VQZ_TRY(vqzi_prior_create(&writer->workers[i], prior, options->level,
                                   &options->context->kernels, writer->tiling.tile_rows,
                                   writer->tiling.tile_columns, true));
+        vqzi_prior_set_rate_bias(writer->workers[i], options->level, options->rate_bias);
+    }
     if (!writer->segments[ZSTD].wanted)
         return VQZ_OK;
     return vqzi_stream_coder_create(&writer->coder, writer->model, options->level.nearest,
@@ -68,7 +71,8 @@ vqz_status vqzi_tile_writer_create(vqzi_tile_writer **out,
         return VQZ_ERROR_MEMORY;
     writer->options = *options;
     writer->model = model;
-    writer->tiling = vqzi_tiling_make(options->columns, options->rows, model->stride);
+    writer->tiling = vqzi_tiling_make(VQZI_VERSION_PRIOR, options->columns, options->rows,
+                                          model->stride);
     writer->scan_count = options->progressive ? model->prior.stage_count : 1;
     writer->worker_count = count_workers(options, &writer->tiling);
     writer->segments[RANS].wanted = options->entropy != VQZ_ENTROPY_ZSTD;
@@ -136,12 +140,12 @@ typedef struct tile_row {
 /* Tile `index` of the row, and its codes' planes. */
 static vqzi_prior_tile tile_at(const tile_row *job, uint32_t index, uint16_t **planes) {
     const vqzi_tile_writer *writer = job->writer;
-    uint32_t begin = vqzi_tiling_begin(&writer->tiling, index), columns = writer->options.columns;
+    uint32_t begin = vqzi_tiling_column(&writer->tiling, index), columns = writer->options.columns;
     for (uint32_t p = 0; p < writer->model->plane_count; p++)
         planes[p] = writer->codes + (size_t)p * writer->tiling.tile_rows * columns + begin;
     return (vqzi_prior_tile){
         .rows = job->rows,
-        .columns = vqzi_tiling_begin(&writer->tiling, index + 1) - begin,
+        .columns = vqzi_tiling_column(&writer->tiling, index + 1) - begin,
         .latents = writer->latents + (size_t)begin * writer->model->latent_channels,
         .latent_pitch = (size_t)columns * writer->model->latent_channels,
         .codes = planes,
@@ -243,8 +247,7 @@ vqz_status vqzi_tile_writer_finish(const vqzi_tile_writer *writer, bool *rans,
         best = &writer->segments[RANS];
     size_t count = (size_t)writer->tiling.across * writer->tiling.down * writer->scan_count;
     *rans = best == &writer->segments[RANS];
-    for (size_t i = 0; i + 1 < count; i++)
-        vqzi_buffer_varint(tiles, best->sizes[i]);
+    vqzi_segment_sizes_write(tiles, best->sizes, count);
     for (uint32_t scan = 0; scan < writer->scan_count; scan++)
         vqzi_buffer_append(tiles, best->scans[scan].data, best->scans[scan].size);
     return vqzi_buffer_status(tiles);

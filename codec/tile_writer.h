@@ -19,6 +19,7 @@ typedef struct vqzi_tile_writer_options {
     vqzi_level level;
     uint32_t columns, rows; /* of the latent */
     int effort;             /* see vqz_encode_options */
+    int rate_bias;
     int entropy;
     bool progressive;
 } vqzi_tile_writer_options;

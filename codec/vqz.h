@@ -95,6 +95,7 @@ typedef struct vqz_model_info {
     uint64_t synthesis_macs; /* the same of the decoder network */
     const char *card;       /* JSON text written by the trainer, NUL-terminated; may be "" */
     uint64_t prior_macs;    /* multiply-accumulates per pixel of the prior, on both sides; 0: none */
+    uint32_t prior_stages;  /* of the prior: scans of a progressive file; 0: none */
 } vqz_model_info;
 
 /* Parses, checks and prepares a .vqm file held in memory; data may be released afterwards.
@@ -127,6 +128,9 @@ typedef struct vqz_info {
     uint64_t header_bytes;  /* parts of the file: fixed fields and checksum, */
     uint64_t chunk_bytes;   /*   alpha and metadata, */
     uint64_t index_bytes;   /*   entropy-coded index planes */
+    uint32_t tiles;         /* parts of the picture that are coded for themselves */
+    int rans;               /* 1: index planes coded with the model's prior; 0: zstd */
+    int scans;              /* 1: the coarse planes of the whole picture come first */
 } vqz_info;
 
 /* ---- contexts ---- */
@@ -178,6 +182,10 @@ typedef struct vqz_encode_options {
     int effort;
     int entropy;     /* vqz_entropy; default VQZ_ENTROPY_AUTO */
     int progressive; /* 1: the coarse planes of the whole picture first, with a model that has a prior */
+    /* Makes bits dearer against errors than the model has them, by so many percent: -100 (the nearest
+       entries, whatever they cost) to 900; default 0.  Finer than a step of quality, and all there is
+       with a one-level model.  Has no effect at effort 1 with a model that has a prior. */
+    int rate_bias;
 } vqz_encode_options;
 VQZ_API void vqz_encode_options_init(vqz_encode_options *options);
 
@@ -197,6 +205,31 @@ VQZ_API VQZ_MUST_CHECK vqz_status vqz_read_info(const void *file, size_t file_si
 VQZ_API VQZ_MUST_CHECK vqz_status vqz_decode(vqz_context *context, const vqz_model *model,
                                              const void *file, size_t file_size,
                                              const vqz_image *image, vqz_diag *diag);
+
+/* What to decode of a file, and how. */
+typedef struct vqz_decode_options {
+    /* A region of the picture in pixels; width 0: all of it.  Its pixels are those that it has in the whole
+       picture, at the cost of the tiles that they depend on (of version 1 files: also of what lies
+       above). */
+    uint32_t x, y, width, height;
+    /* 1: a file that ends too early, or whose checksum does not match, gives the best picture that its
+       bytes allow: what is missing counts as zero in the latents.  The header and the chunks (alpha,
+       metadata) have to be there. */
+    int partial;
+} vqz_decode_options;
+VQZ_API void vqz_decode_options_init(vqz_decode_options *options);
+
+/* vqz_decode with options; NULL: the defaults.  The image has the size of the region. */
+VQZ_API VQZ_MUST_CHECK vqz_status vqz_decode_with(vqz_context *context, const vqz_model *model,
+                                                  const void *file, size_t file_size,
+                                                  const vqz_decode_options *options,
+                                                  const vqz_image *image, vqz_diag *diag);
+
+/* vqz_read_info for a file that may have been cut behind its chunks; *whole: it was not, and its checksum
+   matches. */
+VQZ_API VQZ_MUST_CHECK vqz_status vqz_read_partial_info(const void *file, size_t file_size,
+                                                        vqz_info *info, int *whole,
+                                                        vqz_diag *diag);
 
 /* Reads the index planes of a file: codes receives (planes, rows, columns) values, plane after plane, where
    planes is vqz_model_info's and a side of the latent is the picture's divided by the model's stride,
@@ -237,6 +270,32 @@ VQZ_API VQZ_MUST_CHECK vqz_status vqz_decoder_read(vqz_decoder *decoder, uint8_t
                                                    size_t stride, uint32_t count, vqz_diag *diag);
 VQZ_API void vqz_decoder_free(vqz_decoder *decoder);
 
+/* vqz_decoder_create with options; NULL: the defaults.  Rows are those of the region. */
+VQZ_API VQZ_MUST_CHECK vqz_status vqz_decoder_create_with(vqz_decoder **decoder,
+                                                          vqz_context *context,
+                                                          const vqz_model *model, const void *file,
+                                                          size_t file_size,
+                                                          const vqz_decode_options *options,
+                                                          vqz_diag *diag);
+/* How much of a partial file was there: codes decoded so far, and codes of the tiles that were looked at,
+   in all planes. */
+VQZ_API void vqz_decoder_get_found(const vqz_decoder *decoder, uint64_t *found, uint64_t *codes);
+
+/* ---- samples: pictures drawn from a model's prior ---- */
+
+typedef struct vqz_sample_options {
+    int quality;     /* as in vqz_encode_options */
+    uint64_t seed;   /* the same seed gives the same pixels everywhere */
+    int temperature; /* how daring the draws are, -16 to 8 quarter octaves: 0, the default, as the prior
+                        says; negative values keep closer to what it expects */
+} vqz_sample_options;
+VQZ_API void vqz_sample_options_init(vqz_sample_options *options);
+/* Draws a picture, whose size the caller has set up: the decoder runs on random bits in place of a file.
+   The image has the model's channels.  ARGUMENT when the model has no prior. */
+VQZ_API VQZ_MUST_CHECK vqz_status vqz_sample(vqz_context *context, const vqz_model *model,
+                                             const vqz_sample_options *options,
+                                             const vqz_image *image, vqz_diag *diag);
+
 /* ---- metadata ---- */
 
 typedef enum vqz_metadata { VQZ_METADATA_ICC = 1, VQZ_METADATA_EXIF = 2 } vqz_metadata;
@@ -244,6 +303,10 @@ typedef enum vqz_metadata { VQZ_METADATA_ICC = 1, VQZ_METADATA_EXIF = 2 } vqz_me
 VQZ_API VQZ_MUST_CHECK vqz_status vqz_read_metadata(const void *file, size_t file_size,
                                                     vqz_metadata kind, void **data, size_t *size,
                                                     vqz_diag *diag);
+/* The same of a file that may have been cut behind its chunks. */
+VQZ_API VQZ_MUST_CHECK vqz_status vqz_read_partial_metadata(const void *file, size_t file_size,
+                                                            vqz_metadata kind, void **data,
+                                                            size_t *size, vqz_diag *diag);
 
 #ifdef __cplusplus
 }

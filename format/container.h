@@ -3,21 +3,26 @@
  *
  *   offset
  *   0   3  "VQZ"
- *   3   1  bits 0-3 version (1), bit 4 gray, bit 5 alpha, bit 6 chunks follow, bit 7 zero
+ *   3   1  bits 0-3 version (1 or 2), bit 4 gray, bit 5 alpha, bit 6 chunks follow,
+ *          bit 7 scans (version 2; zero in version 1)
  *   4   4  first four bytes of the model hash
  *   8   v  width - 1   (varint: 7 bits a byte, low first, bit 7 = more; at most 3 bytes)
  *       v  height - 1
- *       1  quality, 1..100
+ *       1  quality, 1..100; version 2: bit 7 rANS streams
  *       .  chunks, when bit 6 is set: { type u8, size varint, bytes } ... , type 0 ends the list
- *       .  tiles in raster order, each the streams of its planes in order
+ *       .  version 1: tiles in raster order, each the streams of its planes in order
+ *          version 2: index and segments (format/tiles.h)
  *   -4  4  CRC-32 (IEEE 802.3) of everything before it, little-endian
  *
  * So a picture of up to 128 x 128 costs 15 bytes beside its streams.  A chunk type with bit 7 set may be
  * skipped by a decoder that does not know it; any other unknown type is VQZ_ERROR_UNSUPPORTED.
  * Known: 0x01 alpha (predicted by MED, zstd), 0x81 ICC (zstd), 0x82 EXIF (zstd).
  *
- * Tiles are 1024 x 1024 pixels (the last of a row or column is smaller).  A tile's plane is an array
- * of (tile latent rows x tile latent columns) symbols in raster order.
+ * Version 2 is for models with a prior, version 1 for all others.  A segment of version 2 has a tile's
+ * planes, all of them or, with scans, those of one stage of the prior: as one rANS stream
+ * (format/rans.h, format/model.h), or as streams like those of version 1.
+ *
+ * A tile's plane is an array of (tile latent rows x tile latent columns) symbols in raster order.
  *
  * A stream starts with a varint h = argument * 8 + filter * 4 + method:
  *   method 0  packed: ceil(log2 alphabet) bits a symbol, low bit first, last byte padded with zeros
@@ -39,8 +44,7 @@
 
 enum {
     VQZI_VERSION = 1,
-    VQZI_TILE = 1024, /* pixels */
-    VQZI_TILE_ROWS = 512, /* pixels, version 2 */
+    VQZI_VERSION_PRIOR = 2,
     VQZI_CHUNK_END = 0x00,
     VQZI_CHUNK_ALPHA = 0x01,
     VQZI_CHUNK_ICC = 0x81,
@@ -74,7 +78,7 @@ void vqzi_sha256(uint8_t hash[32], const void *data, size_t size);
 typedef struct vqzi_header {
     uint32_t version, width, height, quality;
     bool gray, alpha;
-    bool scans, rans; /* version 2 */
+    bool rans, scans; /* version 2 */
     uint8_t model_hash[4];
     /* borrowed from the file; NULL and 0 when absent */
     const uint8_t *alpha_data, *icc_data, *exif_data;
@@ -82,26 +86,18 @@ typedef struct vqzi_header {
     size_t chunks_offset, tiles_offset, tiles_size;
 } vqzi_header;
 
-typedef struct vqzi_tiling {
-    uint32_t columns, tile_rows, tile_columns, across, down;
-} vqzi_tiling;
-static inline vqzi_tiling vqzi_tiling_make(uint32_t columns, uint32_t rows, uint32_t stride) {
-    vqzi_tiling t = {.columns = columns, .tile_rows = VQZI_TILE_ROWS / stride};
-    t.across = (columns * stride + 383) / 384;
-    t.tile_columns = (columns + t.across - 1) / t.across;
-    t.down = (rows + t.tile_rows - 1) / t.tile_rows;
-    return t;
-}
-static inline uint32_t vqzi_tiling_begin(const vqzi_tiling *t, uint32_t i) {
-    return (uint32_t)((uint64_t)i * t->columns / t->across);
-}
-/* Appends magic..chunks; alpha/icc/exif bytes are the (already compressed) chunk payloads. */
+/* Appends magic..chunks; alpha/icc/exif bytes are the (already compressed) chunk payloads.  The version is
+   2 when header->version says so, else 1. */
 void vqzi_header_write(vqzi_buffer *buffer, const vqzi_header *header);
 /* Appends the CRC of all that the buffer holds. */
 void vqzi_trailer_write(vqzi_buffer *buffer);
 /* Verifies magic, version, checksum, sizes and chunk list. */
 VQZ_MUST_CHECK vqz_status vqzi_header_read(vqzi_header *header, const void *file, size_t size,
                                            vqz_diag *diag);
+/* The same for a file that may have been cut behind its chunks.  *whole: the checksum matches, and all is
+   as above; otherwise no checksum is believed to be there, and the tiles go on to the end. */
+VQZ_MUST_CHECK vqz_status vqzi_header_read_partial(vqzi_header *header, bool *whole,
+                                                   const void *file, size_t size, vqz_diag *diag);
 
 /* Packed metadata: a varint of the raw size, then a zstd frame without magic.  All append to, or read
    from, a chunk's payload; both can be taken in pieces of any size, which add up to `size`. */

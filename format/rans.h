@@ -70,9 +70,10 @@ uint32_t vqzi_rans_bits(vqzi_rans_decoder *decoder, uint32_t count);
 static inline bool vqzi_rans_done(const vqzi_rans_decoder *decoder) {
     return decoder->state == 1 && decoder->at == decoder->end;
 }
-/* Whether all bytes are used up: of a stream that was cut short, what follows is noise. */
+/* Whether a byte was missed that a refill could have used: of a stream that was cut short, what follows is
+   noise, for the slot is in the low bits, which that byte would have filled. */
 static inline bool vqzi_rans_empty(const vqzi_rans_decoder *decoder) {
-    return decoder->at == decoder->end && decoder->state < (uint64_t)1 << 16;
+    return decoder->at == decoder->end && decoder->state < (uint64_t)1 << 55;
 }
 
 #endif

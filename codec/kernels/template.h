@@ -84,10 +84,11 @@ INLINE void finish(const vqzi_conv *conv, vec t, const int16_t *add_src, int16_t
 }
 
 /* n positions (a constant, 1..POSITIONS) x `vectors` (a constant, 1 or 2) times LANES channels.
-   `away` is the distance of the second vector's weights from the first's.  raw (a constant): sums in
-   and out, see VQZI_SUMS_KERNEL. */
+   `away` is the distance of the second vector's weights from the first's.  sums: see VQZI_SUMS_KERNEL,
+   or NULL to finish the convolution.  That is asked once a block, and not a constant: the code is
+   large as it is. */
 INLINE void conv_block(const vqzi_conv_job *job, int32_t *sums, uint32_t first, uint32_t x,
-                       const int n, const int vectors, const int raw) {
+                       const int n, const int vectors) {
     const vqzi_conv *conv = job->conv;
     size_t step = (size_t)conv->stride * conv->in_channels;
     size_t block = (size_t)conv->rows * conv->pairs * 2 * VQZI_CONV_BLOCK;
@@ -97,9 +98,9 @@ INLINE void conv_block(const vqzi_conv_job *job, int32_t *sums, uint32_t first, 
         conv->weights + first / VQZI_CONV_BLOCK * block + first % VQZI_CONV_BLOCK * 2;
     vec acc[POSITIONS][2];
 
-    if (raw)
+    if (sums)
         sums += x * sums_step + first;
-    if (raw && !job->offsets) {
+    if (!job->offsets) {
         FOR_EACH (i, POSITIONS, n)
             FOR_EACH (v, 2, vectors)
                 acc[i][v] = load(sums + i * sums_step + v * LANES);
@@ -127,7 +128,7 @@ INLINE void conv_block(const vqzi_conv_job *job, int32_t *sums, uint32_t first, 
                 src[i] += 2;
         }
     }
-    if (raw) {
+    if (sums) {
         FOR_EACH (i, POSITIONS, n)
             FOR_EACH (v, 2, vectors)
                 store(sums + i * sums_step + v * LANES, acc[i][v]);
@@ -147,75 +148,70 @@ INLINE void conv_block(const vqzi_conv_job *job, int32_t *sums, uint32_t first, 
 
 /* A row in blocks of nearly equal size: a short block at the end would leave the multipliers
    waiting for the sums. */
-INLINE void conv_columns(const vqzi_conv_job *job, int32_t *sums, uint32_t first, const int vectors,
-                         const int raw) {
+INLINE void conv_columns(const vqzi_conv_job *job, int32_t *sums, uint32_t first, const int vectors) {
     uint32_t blocks = (job->width + POSITIONS - 1) / POSITIONS;
     for (uint32_t x = 0; blocks > 0; blocks--) {
         uint32_t n = (job->width - x + blocks - 1) / blocks;
         switch (n) {
 #if POSITIONS > 6
         case 12:
-            conv_block(job, sums, first, x, 12, vectors, raw);
+            conv_block(job, sums, first, x, 12, vectors);
             break;
         case 11:
-            conv_block(job, sums, first, x, 11, vectors, raw);
+            conv_block(job, sums, first, x, 11, vectors);
             break;
         case 10:
-            conv_block(job, sums, first, x, 10, vectors, raw);
+            conv_block(job, sums, first, x, 10, vectors);
             break;
         case 9:
-            conv_block(job, sums, first, x, 9, vectors, raw);
+            conv_block(job, sums, first, x, 9, vectors);
             break;
         case 8:
-            conv_block(job, sums, first, x, 8, vectors, raw);
+            conv_block(job, sums, first, x, 8, vectors);
             break;
         case 7:
-            conv_block(job, sums, first, x, 7, vectors, raw);
+            conv_block(job, sums, first, x, 7, vectors);
             break;
 #endif
         case 6:
-            conv_block(job, sums, first, x, 6, vectors, raw);
+            conv_block(job, sums, first, x, 6, vectors);
             break;
         case 5:
-            conv_block(job, sums, first, x, 5, vectors, raw);
+            conv_block(job, sums, first, x, 5, vectors);
             break;
         case 4:
-            conv_block(job, sums, first, x, 4, vectors, raw);
+            conv_block(job, sums, first, x, 4, vectors);
             break;
         case 3:
-            conv_block(job, sums, first, x, 3, vectors, raw);
+            conv_block(job, sums, first, x, 3, vectors);
             break;
         case 2:
-            conv_block(job, sums, first, x, 2, vectors, raw);
+            conv_block(job, sums, first, x, 2, vectors);
             break;
         default:
-            conv_block(job, sums, first, x, 1, vectors, raw);
+            conv_block(job, sums, first, x, 1, vectors);
             break;
         }
         x += n;
     }
 }
 
-static VQZI_CONV_KERNEL(NAME(conv)) {
+static VQZI_SUMS_KERNEL(NAME(sums)) {
     uint32_t channels = job->conv->out_channels, first = 0;
+    for (; first + LANES < channels; first += 2 * LANES)
+        conv_columns(job, sums, first, 2);
+    if (first < channels)
+        conv_columns(job, sums, first, 1);
+}
+
+static VQZI_CONV_KERNEL(NAME(conv)) {
 #ifdef CONV_NARROW
-    if (channels <= LANES / 2) {
+    if (job->conv->out_channels <= LANES / 2) {
         CONV_NARROW(job);
         return;
     }
 #endif
-    for (; first + LANES < channels; first += 2 * LANES)
-        conv_columns(job, NULL, first, 2, 0);
-    if (first < channels)
-        conv_columns(job, NULL, first, 1, 0);
-}
-
-static VQZI_SUMS_KERNEL(NAME(sums)) {
-    uint32_t channels = job->conv->out_channels, first = 0;
-    for (; first + LANES < channels; first += 2 * LANES)
-        conv_columns(job, sums, first, 2, 1);
-    if (first < channels)
-        conv_columns(job, sums, first, 1, 1);
+    NAME(sums)(job, NULL);
 }
 
 /* `vectors` (a constant, 1..8) times LANES channels from `first`, a multiple of 16. */

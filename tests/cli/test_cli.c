@@ -92,6 +92,19 @@ static void test_usage(void **state) {
         { "train . -o x.vqm --background red", "ffffff" },
         { "train .", "-o MODEL.vqm" },
         { "train . -o x.vqm --time 1m --steps 3", "exclude" },
+        { "compress --effort 10 a.png", "1 to 9" },
+        { "compress --entropy huffman a.png", "auto|rans|zstd" },
+        { "compress --target-size 0 a.png", "512M" },
+        { "compress -q 50 --target-size 20k a.png", "exclude" },
+        { "compress --target-psnr 30 --target-bpp 1 a.png", "exclude" },
+        { "decompress --crop 10x10 a.vqz", "640x480+100+50" },
+        { "decompress --crop 0x10+1+1 a.vqz", "640x480+100+50" },
+        { "decompress --crop 10x10+1+-1 a.vqz", "640x480+100+50" },
+        { "tokens", "no file given" },
+        { "sample", "-o SHEET.png" },
+        { "sample -o s.png a.png", "options alone" },
+        { "sample -o s.png --size 10", "640x480" },
+        { "sample -o s.png --temperature 9", "0.0625 to 4" },
         { "help frobnicate", "no such command" },
     };
     for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
@@ -110,12 +123,13 @@ static void test_usage(void **state) {
 
 static void test_help(void **state) {
     (void)state;
-    static const char *const commands[] = { "compress", "decompress", "info", "eval", "train" };
+    static const char *const commands[] = { "compress", "decompress", "info",  "eval",
+                                            "tokens",   "sample",     "train" };
     program_result r = run_vqz("--help");
     assert_done(r);
-    for (size_t i = 0; i < 5; i++)
+    for (size_t i = 0; i < sizeof commands / sizeof *commands; i++)
         assert_contains(r.out, commands[i]);
-    for (size_t i = 0; i < 5; i++) {
+    for (size_t i = 0; i < sizeof commands / sizeof *commands; i++) {
         char line[64];
         snprintf(line, sizeof line, "%s -h", commands[i]);
         r = run_vqz(line);

@@ -2,7 +2,7 @@
  * naive_codec.c - see naive_codec.h.  Out-of-memory ends the test program.
  */
 #include "tests/support/naive_codec.h"
-#include "format/container.h"
+#include "tests/support/naive_parts.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -31,7 +31,7 @@ static int64_t *cell(const tensor *t, int64_t y, int64_t x, int64_t c) {
     return &t->data[(y * t->width + x) * t->channels + c];
 }
 
-static int64_t clamp(int64_t value, int bits) {
+int64_t naive_clamp(int64_t value, int bits) {
     int64_t high = ((int64_t)1 << (bits - 1)) - 1;
     return value > high ? high : value < -high - 1 ? -high - 1 : value;
 }
@@ -55,25 +55,30 @@ static void levels_of(const vqzi_model *model, int quality, int *lower, int *upp
     *nearest = *lower + (*fraction >= 50 ? 1 : 0);
 }
 
-static int64_t activate(const vqzi_op *op, int64_t t) {
+int64_t naive_activate(const vqzi_op *op, int64_t t) {
     if (t >= 0 || op->activation == VQZI_NONE)
         return t;
     return op->activation == VQZI_RELU ? 0 : t >> op->slope;
 }
 
+int64_t naive_bias(const vqzi_model *model, int quality, const vqzi_op *op, int channel) {
+    int lower, upper, fraction, nearest;
+    if (op->bias_sets == 1)
+        return op->biases[channel];
+    levels_of(model, quality, &lower, &upper, &fraction, &nearest);
+    return between(op->biases[lower * op->channels + channel],
+                   op->biases[upper * op->channels + channel], fraction);
+}
+
 static tensor conv(const vqzi_model *model, int quality, const vqzi_op *op, const tensor *src,
                    const tensor *add) {
-    int lower, upper, fraction, nearest, k = op->kernel, pad = (k - 1) / 2;
+    int k = op->kernel, pad = (k - 1) / 2;
     tensor dst = tensor_make((src->height + op->stride - 1) / op->stride,
                              (src->width + op->stride - 1) / op->stride, op->channels);
-    levels_of(model, quality, &lower, &upper, &fraction, &nearest);
     for (int64_t y = 0; y < dst.height; y++)
         for (int64_t x = 0; x < dst.width; x++)
             for (int oc = 0; oc < op->channels; oc++) {
-                int64_t acc = op->biases[oc];
-                if (op->bias_sets > 1)
-                    acc = between(op->biases[lower * op->channels + oc],
-                                  op->biases[upper * op->channels + oc], fraction);
+                int64_t acc = naive_bias(model, quality, op, oc);
                 for (int ky = 0; ky < k; ky++)
                     for (int kx = 0; kx < k; kx++) {
                         int64_t sy = y * op->stride + ky - pad, sx = x * op->stride + kx - pad;
@@ -88,7 +93,7 @@ static tensor conv(const vqzi_model *model, int quality, const vqzi_op *op, cons
                     acc = (acc + ((int64_t)1 << (op->shift[oc] - 1))) >> op->shift[oc];
                 if (add)
                     acc += *cell(add, y, x, oc);
-                *cell(&dst, y, x, oc) = clamp(activate(op, acc), op->bits);
+                *cell(&dst, y, x, oc) = naive_clamp(naive_activate(op, acc), op->bits);
             }
     return dst;
 }
@@ -122,7 +127,7 @@ static tensor run(const vqzi_model *model, int quality, const vqzi_net *net, ten
         } else if (op->kind == VQZI_ACT) {
             registers[i + 1] = tensor_make(src->height, src->width, src->channels);
             for (int64_t j = 0; j < src->height * src->width * src->channels; j++)
-                registers[i + 1].data[j] = activate(op, src->data[j]);
+                registers[i + 1].data[j] = naive_activate(op, src->data[j]);
         } else {
             registers[i + 1] = shuffle(op, src);
         }
@@ -132,17 +137,24 @@ static tensor run(const vqzi_model *model, int quality, const vqzi_net *net, ten
     return registers[net->op_count];
 }
 
-static int64_t entry(const vqzi_model *model, int quality, const vqzi_plane *plane, uint32_t code,
+int64_t naive_step(const vqzi_model *model, int quality, uint32_t channel) {
+    int lower, upper, fraction, nearest;
+    size_t d = model->latent_channels;
+    levels_of(model, quality, &lower, &upper, &fraction, &nearest);
+    return between(model->steps[(size_t)lower * d + channel],
+                   model->steps[(size_t)upper * d + channel], fraction);
+}
+
+int64_t naive_entry(const vqzi_model *model, int quality, const vqzi_plane *plane, uint32_t code,
                      uint32_t dim) {
     int lower, upper, fraction, nearest;
     levels_of(model, quality, &lower, &upper, &fraction, &nearest);
-    size_t book = plane->books > 1 ? (size_t)nearest : 0, d = model->latent_channels;
-    int64_t step = between(model->steps[(size_t)lower * d + plane->channels[dim]],
-                           model->steps[(size_t)upper * d + plane->channels[dim]], fraction);
+    size_t book = plane->books > 1 ? (size_t)nearest : 0;
+    int64_t step = naive_step(model, quality, plane->channels[dim]);
     int64_t e = plane->codebook[(book * plane->codes + code) * plane->dims + dim] * step;
     if (model->step_shift > 0)
         e = (e + ((int64_t)1 << (model->step_shift - 1))) >> model->step_shift;
-    return clamp(e, model->latent_bits);
+    return naive_clamp(e, model->latent_bits);
 }
 
 uint32_t naive_latent_side(const vqzi_model *model, uint32_t pixels) {
@@ -182,7 +194,7 @@ uint16_t *naive_encode(const vqzi_model *model, int quality, const vqz_image *im
         int64_t *entries = allocate((size_t)plane->codes * plane->dims, sizeof *entries);
         for (uint32_t k = 0; k < plane->codes; k++)
             for (uint32_t i = 0; i < plane->dims; i++)
-                entries[k * plane->dims + i] = entry(model, quality, plane, k, i);
+                entries[k * plane->dims + i] = naive_entry(model, quality, plane, k, i);
         for (size_t at = 0; at < positions; at++) {
             int64_t *latent = latents.data + at * model->latent_channels, best = INT64_MAX;
             uint32_t code = 0;
@@ -190,7 +202,7 @@ uint16_t *naive_encode(const vqzi_model *model, int quality, const vqz_image *im
                 int64_t cost = lambda * plane->rates[(size_t)nearest * plane->codes + k] / 8;
                 cost = VQZI_MIN(cost, (int64_t)1 << 29);
                 for (uint32_t i = 0; i < plane->dims; i++) {
-                    int64_t r = clamp(latent[plane->channels[i]], model->latent_bits);
+                    int64_t r = naive_clamp(latent[plane->channels[i]], model->latent_bits);
                     int64_t difference = r - entries[k * plane->dims + i];
                     cost += difference * difference;
                 }
@@ -218,9 +230,9 @@ void naive_decode(const vqzi_model *model, int quality, const uint16_t *indices,
         for (size_t at = 0; at < positions; at++)
             for (uint32_t i = 0; i < model->planes[p].dims; i++)
                 latents.data[at * model->latent_channels + model->planes[p].channels[i]] +=
-                    entry(model, quality, &model->planes[p], indices[p * positions + at], i);
+                    naive_entry(model, quality, &model->planes[p], indices[p * positions + at], i);
     for (size_t i = 0; i < positions * model->latent_channels; i++)
-        latents.data[i] = clamp(latents.data[i], model->latent_bits);
+        latents.data[i] = naive_clamp(latents.data[i], model->latent_bits);
 
     tensor out = run(model, quality, &model->synthesis, latents);
     for (int64_t y = 0; y < image->height; y++)
@@ -246,34 +258,4 @@ void naive_decode(const vqzi_model *model, int quality, const uint16_t *indices,
                 pixel[image->channels - 1] = (uint8_t)values[3];
         }
     free(out.data);
-}
-
-uint16_t *naive_read_indices(const vqzi_model *model, const void *file, size_t size) {
-    vqzi_header header;
-    vqzi_stream_coder *coder = NULL;
-    if (vqzi_header_read(&header, file, size, NULL) != VQZ_OK)
-        return NULL;
-    vqzi_level level = vqzi_model_level(model, (int)header.quality);
-    if (vqzi_stream_coder_create(&coder, model, level.nearest, NULL) != VQZ_OK)
-        return NULL;
-    uint32_t rows = naive_latent_side(model, header.height);
-    uint32_t columns = naive_latent_side(model, header.width);
-    uint32_t tile = VQZI_TILE / model->stride;
-    size_t positions = (size_t)rows * columns;
-    uint16_t *indices = allocate(positions * model->plane_count, sizeof *indices);
-    vqzi_reader reader = {(const uint8_t *)file + header.tiles_offset, header.tiles_size, 0};
-    vqz_status status = VQZ_OK;
-    for (uint32_t y = 0; y < rows; y += tile)
-        for (uint32_t x = 0; x < columns && status == VQZ_OK; x += tile) {
-            uint16_t *planes[VQZI_MAX_PLANES];
-            for (uint32_t p = 0; p < model->plane_count; p++)
-                planes[p] = indices + p * positions + (size_t)y * columns + x;
-            status = vqzi_tile_read(coder, &reader, planes, VQZI_MIN(tile, rows - y),
-                                    VQZI_MIN(tile, columns - x), columns);
-        }
-    vqzi_stream_coder_free(coder);
-    if (status == VQZ_OK)
-        return indices;
-    free(indices);
-    return NULL;
 }

@@ -7,7 +7,7 @@
 #define TESTS_NAIVE_CODEC_H
 
 #include "codec/vqz.h"
-#include "format/model.h"
+#include "format/container.h"
 
 /* Latent size of a picture side. */
 uint32_t naive_latent_side(const vqzi_model *model, uint32_t pixels);
@@ -19,7 +19,12 @@ uint16_t *naive_encode(const vqzi_model *model, int quality, const vqz_image *im
 void naive_decode(const vqzi_model *model, int quality, const uint16_t *indices,
                   const vqz_image *image);
 
-/* The indices that a .vqz file holds, or NULL when it cannot be read. */
+/* Appends a file of version 2 with these indices of a model with a prior; rANS streams, with or without
+   scans.  The picture has no alpha. */
+void naive_write_file(const vqzi_model *model, int quality, uint32_t width, uint32_t height,
+                      const uint16_t *indices, bool scans, vqzi_buffer *file);
+
+/* The indices that a .vqz file of either version holds, or NULL when it cannot be read. */
 uint16_t *naive_read_indices(const vqzi_model *model, const void *file, size_t size);
 
 #endif

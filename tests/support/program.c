@@ -202,11 +202,9 @@ void save_picture(const char *path, uint32_t width, uint32_t height, uint32_t ch
     picture_clear(&p);
 }
 
-void save_model(const char *path, unsigned seed, char *hash) {
-    random_model_options options;
-    random_model_options_init(&options, seed);
+static void save_random_model(const char *path, const random_model_options *options, char *hash) {
     vqzi_model model;
-    random_model(&model, &options);
+    random_model(&model, options);
     void *data;
     size_t size;
     vqz_diag diag;
@@ -216,4 +214,18 @@ void save_model(const char *path, unsigned seed, char *hash) {
         text_hash4(hash, model.hash);
     free(data);
     vqzi_model_clear(&model);
+}
+
+void save_model(const char *path, unsigned seed, char *hash) {
+    random_model_options options;
+    random_model_options_init(&options, seed);
+    save_random_model(path, &options, hash);
+}
+
+void save_prior_model(const char *path, unsigned seed, uint32_t channels) {
+    random_model_options options;
+    random_model_options_init(&options, seed);
+    options.channels = channels;
+    options.prior = true;
+    save_random_model(path, &options, NULL);
 }

@@ -47,6 +47,8 @@ int count_files(const char *folder);
 /* Writes a smooth picture with some detail as PNG (or PNM, by extension); the seed changes it. */
 void save_picture(const char *path, uint32_t width, uint32_t height, uint32_t channels,
                   unsigned seed);
+/* Writes a small random model with a prior, for pictures of so many channels. */
+void save_prior_model(const char *path, unsigned seed, uint32_t channels);
 /* Writes a small random model; hash receives its name in hexadecimal (9 bytes), or is NULL. */
 void save_model(const char *path, unsigned seed, char *hash);
 

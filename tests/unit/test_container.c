@@ -176,6 +176,65 @@ static void test_header_round_trip(void **state) {
     vqzi_buffer_clear(&file);
 }
 
+/* Version 2 says how its streams are coded; version 1 has no place for that. */
+static void test_header_version_2(void **state) {
+    (void)state;
+    for (uint32_t i = 0; i < 8; i++) {
+        vqzi_header header = full_header(), read;
+        vqzi_buffer file = {0};
+        bool prior = (i & 4) != 0;
+        header.version = prior ? VQZI_VERSION_PRIOR : VQZI_VERSION;
+        header.rans = (i & 1) != 0;
+        header.scans = (i & 2) != 0;
+        make_file(&file, &header);
+        assert_int_equal(vqzi_header_read(&read, file.data, file.size, NULL), VQZ_OK);
+        assert_int_equal(read.version, header.version);
+        assert_int_equal(read.rans, prior && header.rans);
+        assert_int_equal(read.scans, prior && header.scans);
+        assert_int_equal(read.quality, 77);
+        assert_int_equal(read.height, 300);
+        assert_memory_equal(read.icc_data, icc_bytes, sizeof icc_bytes);
+        assert_int_equal(read.tiles_size, 2);
+        vqzi_buffer_clear(&file);
+    }
+}
+
+/* What is left of a file: its tiles as far as they go.  Without its chunks there is nothing to show. */
+static void test_header_partial(void **state) {
+    (void)state;
+    vqzi_header header = full_header(), read;
+    vqzi_buffer file = {0};
+    bool whole;
+    header.version = VQZI_VERSION_PRIOR;
+    make_file(&file, &header);
+    assert_int_equal(vqzi_header_read_partial(&read, &whole, file.data, file.size, NULL), VQZ_OK);
+    assert_true(whole);
+    assert_int_equal(read.tiles_size, 2);
+    size_t begin = read.tiles_offset;
+    for (size_t cut = 0; cut < file.size; cut++) {
+        vqz_diag diag = {""};
+        uint8_t *copy = malloc(cut + 1);
+        assert_non_null(copy);
+        memcpy(copy, file.data, cut);
+        vqz_status status = vqzi_header_read_partial(&read, &whole, copy, cut, &diag);
+        if (cut < begin) {
+            assert_int_equal(status, cut < 3 ? VQZ_ERROR_FORMAT : VQZ_ERROR_TRUNCATED);
+            assert_true(diag.message[0] != '\0');
+        } else {
+            assert_int_equal(status, VQZ_OK);
+            assert_false(whole);
+            assert_int_equal(read.tiles_offset, begin);
+            assert_int_equal(read.tiles_size, cut - begin);
+            assert_int_equal(read.width, 65535);
+        }
+        free(copy);
+    }
+    file.data[3] = 3;
+    assert_int_equal(vqzi_header_read_partial(&read, &whole, file.data, file.size, NULL),
+                     VQZ_ERROR_VERSION);
+    vqzi_buffer_clear(&file);
+}
+
 /* The overhead that the project promises for small pictures. */
 static void test_header_size(void **state) {
     (void)state;
@@ -228,7 +287,13 @@ static void test_hostile_headers(void **state) {
     (void)state;
     assert_int_equal(SEALED('V', 'Q', 'Z', 1, 0, 0, 0, 0, 5, 6, 50), VQZ_OK);
     assert_int_equal(SEALED('V', 'Q', 'X', 1, 0, 0, 0, 0, 5, 6, 50), VQZ_ERROR_FORMAT);
-    assert_int_equal(SEALED('V', 'Q', 'Z', 2, 0, 0, 0, 0, 5, 6, 50), VQZ_ERROR_VERSION);
+    assert_int_equal(SEALED('V', 'Q', 'Z', 3, 0, 0, 0, 0, 5, 6, 50), VQZ_ERROR_VERSION);
+    assert_int_equal(SEALED('V', 'Q', 'Z', 2, 0, 0, 0, 0, 5, 6, 50), VQZ_OK);
+    assert_int_equal(SEALED('V', 'Q', 'Z', 0x82, 0, 0, 0, 0, 5, 6, 50), VQZ_OK);
+    assert_int_equal(SEALED('V', 'Q', 'Z', 2, 0, 0, 0, 0, 5, 6, 128 + 50), VQZ_OK);
+    assert_int_equal(SEALED('V', 'Q', 'Z', 1, 0, 0, 0, 0, 5, 6, 128 + 50), VQZ_ERROR_CORRUPT);
+    assert_int_equal(SEALED('V', 'Q', 'Z', 2, 0, 0, 0, 0, 5, 6, 128), VQZ_ERROR_CORRUPT);
+    assert_int_equal(SEALED('V', 'Q', 'Z', 2, 0, 0, 0, 0, 5, 6, 128 + 101), VQZ_ERROR_CORRUPT);
     assert_int_equal(SEALED('V', 'Q', 'Z', 0, 0, 0, 0, 0, 5, 6, 50), VQZ_ERROR_CORRUPT);
     assert_int_equal(SEALED('V', 'Q', 'Z', 0x81, 0, 0, 0, 0, 5, 6, 50), VQZ_ERROR_UNSUPPORTED);
     assert_int_equal(SEALED('V', 'Q', 'Z', 1, 0, 0, 0, 0, 5, 6, 0), VQZ_ERROR_CORRUPT);
@@ -293,6 +358,8 @@ int main(void) {
                                        cmocka_unit_test(test_sha256),
                                        cmocka_unit_test(test_sha256_kernels),
                                        cmocka_unit_test(test_header_round_trip),
+                                       cmocka_unit_test(test_header_version_2),
+                                       cmocka_unit_test(test_header_partial),
                                        cmocka_unit_test(test_header_size),
                                        cmocka_unit_test(test_bit_flips),
                                        cmocka_unit_test(test_hostile_headers),
