@@ -142,6 +142,7 @@ $(BUILD)/tests/kernels/test_kernels: $(call objects,$(KERNEL_BENCH_SRC))
 BENCH_CODEC := $(BUILD)/tests/bench/bench_codec $(BUILD)/tests/bench/launch
 $(BUILD)/tests/bench/bench_codec: $(call objects,$(wildcard tests/bench/codec_*.c))
 $(BUILD)/tests/bench/bench_codec $(BUILD)/tests/bench/bench_rd: $(BUILD)/tests/bench/common.o
+$(BUILD)/tests/bench/test_rd: $(BUILD)/tests/bench/rd_curve.o
 $(BUILD)/tests/bench/launch: $(BUILD)/tests/bench/launch.o
 	$(call say,LINK) $(CC) $(ALL_LDFLAGS) -Wl,--as-needed -o $@ $<
 
