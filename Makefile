@@ -144,12 +144,15 @@ $(BUILD)/tests/kernels/test_kernels: $(call objects,$(KERNEL_BENCH_SRC))
 # Benchmarks of several files.  launch is as small as a program can be: see its comment.
 BENCH_CODEC := $(BUILD)/tests/bench/bench_codec $(BUILD)/tests/bench/launch
 $(BUILD)/tests/bench/bench_codec: $(call objects,$(wildcard tests/bench/codec_*.c))
-$(BUILD)/tests/bench/bench_codec $(BUILD)/tests/bench/bench_rd: $(BUILD)/tests/bench/common.o
+BENCH_RD := $(BUILD)/tests/bench/bench_rd
+$(BENCH_RD): $(call objects,$(wildcard tests/bench/rd_*.c))
+$(BENCH_CODEC) $(BENCH_RD): $(BUILD)/tests/bench/common.o
+$(BUILD)/tests/bench/test_rd: $(BUILD)/tests/bench/rd_curve.o
 $(BUILD)/tests/bench/launch: $(BUILD)/tests/bench/launch.o
 	$(call say,LINK) $(CC) $(ALL_LDFLAGS) -Wl,--as-needed -o $@ $<
 
 .PHONY: tests
-tests: all $(TESTS) $(BENCH_CODEC)
+tests: all $(TESTS) $(BENCH_CODEC) $(BENCH_RD)
 
 # ---- for people ----
 
@@ -243,12 +246,26 @@ bench: all $(BENCH_CODEC) $(BUILD)/tests/kernels/test_kernels \
 	@{ printf '\n## Networks and kernels\n\n```\n'; cat $(BUILD)/bench/speed.txt; \
 	    printf '```\n\n## Training\n'; cat $(BUILD)/bench/train.txt; } | tee -a $(BUILD)/bench/bench.md
 
-# Rate and distortion beside cwebp and avifenc (Debian: webp, libavif-bin) on a folder of pictures.
+# Rate and distortion beside JPEG, WebP, AVIF and JPEG XL (Debian: libjpeg-turbo-progs, webp, libavif-bin,
+# libjxl-tools) on a folder of pictures; also $(BUILD)/bench/rd.md, rd.csv (every picture) and rd.svg.
+#   MODEL=file.vqm     none: the others alone
+#   QUALITIES=1,50,100 of vqz; else one for each level of the model
+#   RANGE=0.1:0.9      bits per pixel that BD-rate and the plot are about
+#   LIMIT=40           so many pictures, spread evenly over the folder
+#   PEERS=webp,jxl     of jpeg webp avif400 avif420 avif444 jxl, or none
+#   RD_JOBS=2          pictures side by side; else as many as there are processors
+#   TITLE=Kodak        of the report and the plot; else the folder
+#   RD_OUT=build/bench/rd, BENCH_CACHE=build/bench/cache   where reports and the peers' results go
 MODEL ?= $(DEFAULT_MODEL)
 FOLDER ?= samples/pictures
+RD_OUT ?= $(BUILD)/bench/rd
+BENCH_CACHE ?= $(BUILD)/bench/cache
 .PHONY: bench-rd
-bench-rd: $(BUILD)/tests/bench/bench_rd
-	@$(BUILD)/tests/bench/bench_rd $(MODEL) $(FOLDER)
+bench-rd: $(BENCH_RD) $(BUILD)/tests/bench/launch
+	@$(BENCH_RD) $(if $(filter none,$(MODEL)),,-m '$(MODEL)') -o '$(RD_OUT)' -c '$(BENCH_CACHE)' \
+	    $(if $(QUALITIES),-q '$(QUALITIES)') $(if $(RANGE),-r '$(RANGE)') $(if $(LIMIT),-n $(LIMIT)) \
+	    $(if $(PEERS),-p '$(PEERS)') $(if $(RD_JOBS),-j $(RD_JOBS)) \
+	    $(if $(TITLE),-t '$(TITLE)') '$(FOLDER)'
 
 # Training speed of the presets' networks; speed of the integer kernels on the default model's layers
 # for every instruction set of this processor, beside that of their multiplications alone.
@@ -283,7 +300,9 @@ help:
 	@echo 'make pictures    draw samples/pictures again'
 	@echo 'make bench       speed, memory, start-up beside WebP, AVIF and JPEG XL (build/bench);'
 	@echo '                 FOLDER=pictures LARGE=picture HUGE=1 QUALITY=80 QUICK=1'
-	@echo 'make bench-rd    bytes, PSNR and MS-SSIM beside WebP and AVIF; MODEL=file.vqm FOLDER=pictures'
+	@echo 'make bench-rd    bytes, PSNR, MS-SSIM, BD-rate beside JPEG, WebP, AVIF and JPEG XL (build/bench);'
+	@echo '                 MODEL=file.vqm FOLDER=pictures RANGE=0.1:0.9 QUALITIES=1,50,100 LIMIT=40'
+	@echo '                 PEERS=webp,jxl BENCH_CACHE=folder'
 	@echo 'make bench-speed GMAC/s of training and of the integer kernels (CSV=file: these as a table)'
 	@echo 'make bench-train training steps beside PyTorch; FOLDER=pictures SECONDS=4'
 	@echo 'make format      clang-format all sources'

@@ -1,248 +1,299 @@
 /*
- * bench_rd.c - rate and distortion of a vqz model beside cwebp and avifenc, on real files.
+ * bench_rd.c - rate and distortion of a vqz model beside JPEG, WebP, AVIF and JPEG XL, on real
+ * files.
  *
- *   bench_rd MODEL.vqm FOLDER [MAX_PICTURES] [BACKGROUND]
+ *   bench_rd [-m MODEL.vqm] [-o OUTPUT] [-c CACHE] [-q QUALITIES] [-r LEAST:MOST] [-n PICTURES]
+ *            [-p PEERS] [-j JOBS] [-b BACKGROUND] [-t TITLE] FOLDER
  *
- * Every picture is flattened over the background (default ffffff) and written as PNG for the peers;
- * sizes are those of the files on disk, PSNR is of their decoded pixels (RGB, or gray when the model
- * and the picture are gray).  Prints a CSV row per picture to stdout, and a Markdown table of means
- * with the peers' bytes at vqz's PSNR, interpolated linearly in PSNR and log bytes on the mean curve.
- * Needs the peers' programs: Debian packages webp and libavif-bin.
+ * Without a model the peers are measured alone.  Pictures are flattened over the background
+ * (ffffff); when all of the folder are gray, or the model is, gray is what is coded and compared.
+ * -q: a list, else one quality for each level of the model.  -r: of bpp, for BD-rate, the table
+ * beside the best, and the plot.  -n: so many pictures, spread evenly over the folder.  -p: a list
+ * of jpeg webp avif400 avif420 avif444 jxl; or none.  -j: pictures side by side.  Prints Markdown
+ * and writes OUTPUT.md, OUTPUT.csv (every picture at every setting) and OUTPUT.svg.
  */
-#include "cli/file.h"
-#include "cli/metrics.h"
-#include "tests/support/picture_file.h"
-#include "trainer/corpus.h"
+#include "tests/bench/bench_rd.h"
+#include "cli/picture.h"
+#include "trainer/corpus_walk.h"
+
+#include <errno.h>
 #include <math.h>
-#include <stdio.h>
+#include <omp.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { MAX_POINTS = 16, VQZ, WEBP, AVIF, AVIF444, CODECS };
-static const char *const NAMES[CODECS] = {[VQZ] = "vqz", [WEBP] = "webp", [AVIF] = "avif420",
-                                          [AVIF444] = "avif444"};
-typedef struct curve {
-    int count;
-    int quality[MAX_POINTS];
-    double bytes[MAX_POINTS], bpp[MAX_POINTS], psnr[MAX_POINTS], ssim[MAX_POINTS]; /* sums, then means */
-} curve;
+typedef struct settings {
+    const char *output, *qualities, *peers;
+    size_t limit; /* 0: all pictures */
+    int jobs;
+} settings;
 
-typedef struct bench {
-    vqz_model *model;
-    vqz_context *context;
+/* ---- pictures ---- */
+
+typedef struct skipped_paths {
+    const corpus_files *files;
+    bool *skipped;
+} skipped_paths;
+
+static void note_skipped(void *user, const char *path, const char *reason) {
+    skipped_paths *s = user;
+    fprintf(stderr, "bench_rd: %s: left out: %s\n", path, reason);
+    for (size_t i = 0; i < s->files->count; i++)
+        s->skipped[i] |= strcmp(s->files->paths[i], path) == 0;
+}
+
+/* Keeps `limit` of the pictures, evenly spread; names are those of the files that were not skipped.
+ */
+static void choose_pictures(rd_bench *b, const skipped_paths *s, size_t available, size_t limit) {
+    size_t count = limit == 0 || limit > available ? available : limit, place = 0, chosen = 0;
+    b->pictures = bench_alloc(count * sizeof *b->pictures);
+    b->names = bench_alloc(count * sizeof *b->names);
+    for (size_t i = 0; i < s->files->count && chosen < count; i++) {
+        if (s->skipped[i])
+            continue;
+        if (place == chosen * available / count) {
+            const char *name = s->files->paths[i];
+            size_t folder = strlen(b->folder);
+            if (strncmp(name, b->folder, folder) == 0 && name[folder] != '\0')
+                name += folder + strspn(name + folder, "/");
+            b->names[chosen] = strcpy(bench_alloc(strlen(name) + 1), name);
+            b->pictures[chosen] = corpus_picture(b->corpus, place);
+            b->pixels += (double)b->pictures[chosen]->width * b->pictures[chosen]->height;
+            chosen++;
+        }
+        place++;
+    }
+    b->picture_count = chosen;
+    b->pixels /= (double)chosen;
+}
+
+static void load_pictures(rd_bench *b, const settings *s, int channels) {
+    corpus_options options = {.paths = &b->folder,
+                              .path_count = 1,
+                              .channels = channels,
+                              .background = {(uint8_t)(b->background >> 16),
+                                             (uint8_t)(b->background >> 8), (uint8_t)b->background},
+                              .memory_budget = (size_t)8 << 30,
+                              .min_side = 1,
+                              .threads = s->jobs,
+                              .read = picture_read_pixels,
+                              .skipped = note_skipped};
+    corpus_files files;
+    corpus_stats stats;
+    vqz_diag diag = {""};
+    if (corpus_walk(&files, &options, &diag) != VQZ_OK)
+        bench_die("%s", diag.message);
+    skipped_paths skipped = {&files, bench_alloc(files.count * sizeof(bool))};
+    options.user = &skipped;
+    if (corpus_load(&b->corpus, &options, &diag) != VQZ_OK)
+        bench_die("%s", diag.message);
+    corpus_get_stats(b->corpus, &stats);
+    choose_pictures(b, &skipped, stats.pictures, s->limit);
+    free(skipped.skipped);
+    corpus_files_free(&files);
+}
+
+/* ---- vqz ---- */
+
+static void add_quality(rd_codec *c, long quality) {
+    if (quality < 1 || quality > 100 || c->count == RD_MAX_POINTS)
+        bench_die("qualities are at most %d numbers from 1 to 100, with commas", RD_MAX_POINTS);
+    snprintf(c->settings[c->count++], sizeof *c->settings, "%ld", quality);
+}
+
+static void add_vqz(rd_bench *b, const char *qualities) {
     vqz_model_info info;
-    char folder[64];
-    curve curves[CODECS];
-} bench;
-
-static void die(const char *what, const vqz_diag *diag) {
-    fprintf(stderr, "bench_rd: %s%s%s\n", what, diag ? ": " : "", diag ? diag->message : "");
-    exit(1);
-}
-
-static double capped_psnr(const vqz_image *a, const vqz_image *b) {
-    return fmin(metrics_psnr(a, b), 100);
-}
-
-/* A decoded picture with the channels of the original, for comparison. */
-static void match_channels(picture *p, uint32_t channels) {
-    const vqz_image *from = &p->image;
-    if (from->channels == channels)
+    vqz_model_get_info(b->model, &info);
+    rd_codec *c = &b->codecs[b->codec_count++];
+    *c = (rd_codec){.id = "vqz", .label = "vqz"};
+    for (int i = 0; i < 4; i++)
+        snprintf(b->model_hash + 2 * i, 3, "%02x", info.hash[i]);
+    if (qualities == NULL || info.levels == 1) {
+        long last = (long)info.levels - 1;
+        for (long i = 0; i <= last; i++)
+            add_quality(c, last == 0 ? 50 : 1 + (99 * i + last / 2) / last);
         return;
-    size_t pixels = (size_t)from->width * from->height;
-    uint8_t *converted = malloc(pixels * channels);
-    if (!converted)
-        die("out of memory", NULL);
-    for (size_t i = 0; i < pixels; i++)
-        for (uint32_t c = 0; c < channels; c++)
-            converted[i * channels + c] = from->pixels[i * from->channels + (from->channels < 3 ? 0 : c)];
-    free(p->image.pixels);
-    p->image.pixels = converted;
-    p->image.channels = channels;
-    p->image.stride = (size_t)from->width * channels;
+    }
+    for (const char *at = qualities; *at != '\0'; at += strspn(at, ", ")) {
+        char *end;
+        add_quality(c, strtol(at, &end, 10));
+        if (*end != '\0' && *end != ',' && *end != ' ')
+            bench_die("%s: not a list of qualities", qualities);
+        at = end;
+    }
 }
 
-static void add(bench *b, int codec, int point, int quality, const char *name, double bytes,
-                const vqz_image *original, const vqz_image *decoded) {
-    curve *c = &b->curves[codec];
-    double pixels = (double)original->width * original->height, ssim;
-    double psnr = capped_psnr(original, decoded);
-    if (metrics_ms_ssim(original, decoded, 0, &ssim) != VQZ_OK)
-        die("out of memory", NULL);
-    c->quality[point] = quality;
-    c->bytes[point] += bytes;
-    c->bpp[point] += 8 * bytes / pixels;
-    c->psnr[point] += psnr;
-    c->ssim[point] += ssim;
-    c->count = VQZI_MAX(c->count, point + 1);
-    printf("%s,%d,%s,%.0f,%.5f,%.4f,%.5f\n", NAMES[codec], quality, name, bytes, 8 * bytes / pixels,
-           psnr, ssim);
-}
-
-/* Runs "encode && decode" with the folder's original.png, coded and decoded.png. */
-static void run_peer(bench *b, int codec, int point, int quality, const char *name,
-                     const vqz_image *original) {
-    char command[1024], coded[128], decoded[128];
-    snprintf(coded, sizeof coded, "%s/coded", b->folder);
-    snprintf(decoded, sizeof decoded, "%s/decoded.png", b->folder);
-    if (codec == WEBP)
-        snprintf(command, sizeof command,
-                 "(cwebp -m 6 -q %d %s/original.png -o %s && dwebp %s -o %s) >/dev/null 2>&1",
-                 quality, b->folder, coded, coded, decoded);
-    else
-        snprintf(command, sizeof command,
-                 "(avifenc -s 6 -j 2 -y %s --min %d --max %d %s/original.png %s && "
-                 "avifdec --png-compress 0 %s %s) >/dev/null 2>&1",
-                 original->channels == 1 ? "400" : codec == AVIF ? "420" : "444", quality, quality,
-                 b->folder, coded, coded, decoded);
-    struct stat info;
-    picture p = {0};
-    vqz_diag diag = {""};
-    if (system(command) != 0 || stat(coded, &info) != 0)
-        die(command, NULL);
-    if (picture_file_read(&p, decoded, (uint64_t)1 << 30, &diag) != VQZ_OK)
-        die("decoded picture", &diag);
-    match_channels(&p, original->channels);
-    add(b, codec, point, quality, name, (double)info.st_size, original, &p.image);
-    picture_clear(&p);
-}
-
-static void run_vqz(bench *b, int point, int quality, const char *name, const vqz_image *original) {
-    vqz_encode_options options;
-    vqz_diag diag = {""};
-    void *file;
-    size_t size;
-    vqz_encode_options_init(&options);
-    options.quality = quality;
-    if (vqz_encode(b->context, b->model, original, &options, &file, &size, &diag) != VQZ_OK)
-        die("encode", &diag);
+static void measure_vqz(const rd_bench *b, vqz_context *context, const rd_codec *c, size_t index) {
+    const vqz_image *original = b->pictures[index];
     vqz_image decoded = *original;
-    decoded.pixels = malloc(decoded.stride * decoded.height);
-    if (!decoded.pixels ||
-        vqz_decode(b->context, b->model, file, size, &decoded, &diag) != VQZ_OK)
-        die("decode", &diag);
-    add(b, VQZ, point, quality, name, (double)size, original, &decoded);
+    decoded.pixels = bench_alloc(decoded.stride * decoded.height);
+    for (int i = 0; i < c->count; i++) {
+        vqz_encode_options options;
+        vqz_diag diag = {""};
+        void *file;
+        size_t size;
+        vqz_encode_options_init(&options);
+        options.quality = atoi(c->settings[i]);
+        if (vqz_encode(context, b->model, original, &options, &file, &size, &diag) != VQZ_OK ||
+            vqz_decode(context, b->model, file, size, &decoded, &diag) != VQZ_OK)
+            bench_die("%s: %s", b->names[index], diag.message);
+        c->values[index * (size_t)c->count + (size_t)i] =
+            rd_compare(original, &decoded, (double)size);
+        vqz_free(file);
+    }
     free(decoded.pixels);
-    vqz_free(file);
 }
 
-static void run_picture(bench *b, const char *name, const vqz_image *image) {
-    static const int webp[] = {0, 5, 10, 20, 35, 50, 65, 80, 90, 96};
-    static const int avif[] = {63, 58, 53, 48, 43, 38, 33, 26, 20, 12};
-    picture p = {.image = *image};
-    char path[128];
-    vqz_diag diag = {""};
-    snprintf(path, sizeof path, "%s/original.png", b->folder);
-    if (picture_file_write(path, &p, PICTURE_PNG, &diag) != VQZ_OK)
-        die(path, &diag);
-    int levels = (int)b->info.levels;
-    for (int i = 0; i < levels; i++)
-        run_vqz(b, i, levels == 1 ? 50 : 1 + (99 * i + (levels - 1) / 2) / (levels - 1), name, image);
-    for (int i = 0; i < 10; i++) {
-        run_peer(b, WEBP, i, webp[i], name, image);
-        run_peer(b, AVIF, i, avif[i], name, image);
-        if (image->channels != 1)
-            run_peer(b, AVIF444, i, avif[i], name, image);
+static void measure_all(rd_bench *b, int jobs) {
+    size_t done = 0;
+    bool terminal = isatty(STDERR_FILENO);
+    for (rd_codec *c = b->codecs; c < b->codecs + b->codec_count; c++)
+        c->values = bench_alloc(b->picture_count * (size_t)c->count * sizeof *c->values);
+    bench_folder(); /* before there are threads */
+#pragma omp parallel num_threads(jobs)
+    {
+        vqz_context_options options;
+        vqz_context *context;
+        vqz_diag diag = {""};
+        vqz_context_options_init(&options);
+        options.threads = 1;
+        if (vqz_context_create(&context, &options, &diag) != VQZ_OK)
+            bench_die("%s", diag.message);
+#pragma omp for schedule(dynamic, 1)
+        for (size_t i = 0; i < b->picture_count; i++) {
+            bench_check_stop();
+            for (rd_codec *c = b->codecs; c < b->codecs + b->codec_count; c++)
+                if (c->peer == NULL)
+                    measure_vqz(b, context, c, i);
+                else
+                    rd_measure_peer(b, c, i);
+#pragma omp critical(progress)
+            if (++done, terminal)
+                fprintf(stderr, "\r%zu of %zu", done, b->picture_count);
+        }
+        vqz_context_free(context);
+    }
+    if (terminal)
+        fputc('\n', stderr);
+}
+
+/* ---- the program ---- */
+
+static void write_report(const rd_bench *b, const char *output, const char *extension,
+                         void write(const rd_bench *b, FILE *file)) {
+    char path[1024];
+    if (snprintf(path, sizeof path, "%s.%s", output, extension) >= (int)sizeof path)
+        bench_die("%s: the name is too long", output);
+    FILE *file = fopen(path, "w");
+    if (file == NULL)
+        bench_die("%s: %s", path, strerror(errno));
+    write(b, file);
+    if (fclose(file) != 0)
+        bench_die("%s: %s", path, strerror(errno));
+}
+
+/* Every folder of a path; with `whole`, the last name is one too. */
+static void make_folders(const char *path, bool whole) {
+    char part[1024];
+    if (snprintf(part, sizeof part, "%s%s", path, whole ? "/" : "") >= (int)sizeof part)
+        bench_die("%s: the name is too long", path);
+    for (char *slash = part; (slash = strchr(slash + 1, '/')) != NULL; *slash = '/') {
+        *slash = '\0';
+        if (mkdir(part, 0777) != 0 && errno != EEXIST)
+            bench_die("%s: %s", part, strerror(errno));
     }
 }
 
-/* Bytes of a curve at a PSNR, by interpolation; 0 outside of it. */
-static double bytes_at(const curve *c, double psnr) {
-    for (int i = 0; i + 1 < c->count; i++)
-        if (c->psnr[i] <= psnr && psnr <= c->psnr[i + 1]) {
-            double part = (psnr - c->psnr[i]) / (c->psnr[i + 1] - c->psnr[i]);
-            return exp(log(c->bytes[i]) * (1 - part) + log(c->bytes[i + 1]) * part);
-        }
-    return 0;
+static _Noreturn void usage(void) {
+    fputs("usage: bench_rd [-m MODEL.vqm] [-o OUTPUT] [-c CACHE] [-q QUALITIES] [-r LEAST:MOST]\n"
+          "                [-n PICTURES] [-p PEERS] [-j JOBS] [-b BACKGROUND] [-t TITLE] FOLDER\n",
+          stderr);
+    exit(2);
 }
 
-static void print_tables(bench *b, double pictures) {
-    for (int codec = VQZ; codec < CODECS; codec++)
-        for (int i = 0; i < b->curves[codec].count; i++) {
-            curve *c = &b->curves[codec];
-            c->bytes[i] /= pictures;
-            c->bpp[i] /= pictures;
-            c->psnr[i] /= pictures;
-            c->ssim[i] /= pictures;
+static void read_options(rd_bench *b, settings *s, int argc, char **argv) {
+    for (int letter; (letter = getopt(argc, argv, "m:o:c:q:r:n:p:j:b:t:")) != -1;) {
+        char rest;
+        switch (letter) {
+        case 'm':
+            b->model_path = optarg;
+            break;
+        case 'o':
+            s->output = optarg;
+            break;
+        case 'c':
+            b->cache = optarg;
+            break;
+        case 'q':
+            s->qualities = optarg;
+            break;
+        case 'r':
+            if (sscanf(optarg, "%lf:%lf%c", &b->least_bpp, &b->most_bpp, &rest) != 2 ||
+                !(b->least_bpp >= 0) || !(b->least_bpp < b->most_bpp))
+                bench_die("%s: a range is LEAST:MOST in bits per pixel, such as 0.1:0.9", optarg);
+            break;
+        case 'n':
+            s->limit = strtoul(optarg, NULL, 10);
+            break;
+        case 'p':
+            s->peers = optarg;
+            break;
+        case 'j':
+            s->jobs = VQZI_MAX(atoi(optarg), 1);
+            break;
+        case 'b':
+            b->background = (uint32_t)strtoul(optarg, NULL, 16) & 0xffffff;
+            break;
+        case 't':
+            b->title = optarg;
+            break;
+        default:
+            usage();
         }
-    const curve *v = &b->curves[VQZ];
-    printf("\n| -q | bytes | bpp | PSNR dB | MS-SSIM | WebP bytes at this PSNR | AVIF 4:2:0 (gray: 4:0:0) | "
-           "AVIF 4:4:4 |\n| --- | --- | --- | --- | --- | --- | --- | --- |\n");
-    for (int i = 0; i < v->count; i++) {
-        printf("| %d | %.0f | %.4f | %.2f | %.4f |", v->quality[i], v->bytes[i], v->bpp[i],
-               v->psnr[i], v->ssim[i]);
-        for (int codec = WEBP; codec < CODECS; codec++) {
-            const curve *peer = &b->curves[codec];
-            double bytes = bytes_at(peer, v->psnr[i]);
-            if (bytes > 0)
-                printf(" %.0f |", bytes);
-            else if (peer->count == 0)
-                printf(" – |");
-            else if (v->psnr[i] < peer->psnr[0])
-                printf(" its least: %.0f at %.2f dB |", peer->bytes[0], peer->psnr[0]);
-            else
-                printf(" out of its range |");
-        }
-        printf("\n");
     }
+    if (optind + 1 != argc)
+        usage();
+    b->folder = argv[optind];
+    if (b->title == NULL)
+        b->title = b->folder;
 }
 
 int main(int argc, char **argv) {
-    bench b = {0};
-    vqz_diag diag = {""};
-    void *data;
-    size_t size;
-    if (argc < 3 || argc > 5) {
-        fprintf(stderr, "usage: bench_rd MODEL.vqm FOLDER [MAX_PICTURES] [BACKGROUND]\n");
-        return 2;
+    rd_bench b = {.background = 0xffffff, .most_bpp = INFINITY, .cache = "build/bench/cache"};
+    settings s = {.output = "build/bench/rd", .jobs = omp_get_num_procs()};
+    read_options(&b, &s, argc, argv);
+    make_folders(s.output, false);
+    make_folders(b.cache, true);
+    int channels = 0; /* gray when all pictures are */
+    if (b.model_path != NULL) {
+        vqz_model_info info;
+        b.model = bench_load_model(b.model_path);
+        vqz_model_get_info(b.model, &info);
+        channels = info.channels == 1;
     }
-    if (file_read(argv[1], (size_t)1 << 28, &data, &size, &diag) != VQZ_OK ||
-        vqz_model_load(&b.model, data, size, NULL, &diag) != VQZ_OK ||
-        vqz_context_create(&b.context, NULL, &diag) != VQZ_OK)
-        die(argv[1], &diag);
-    free(data);
-    vqz_model_get_info(b.model, &b.info);
-    unsigned background = argc > 4 ? (unsigned)strtoul(argv[4], NULL, 16) : 0xffffff;
-    const char *paths[] = {argv[2]};
-    corpus_options options = {.paths = paths,
-                              .path_count = 1,
-                              .channels = (int)b.info.channels,
-                              .background = {(uint8_t)(background >> 16), (uint8_t)(background >> 8),
-                                             (uint8_t)background},
-                              .memory_budget = (size_t)8 << 30,
-                              .min_side = 1,
-                              .threads = 2,
-                              .read = picture_read_pixels};
-    corpus *pictures;
-    if (corpus_load(&pictures, &options, &diag) != VQZ_OK)
-        die(argv[2], &diag);
-    corpus_stats stats;
-    corpus_get_stats(pictures, &stats);
-    size_t limit = argc > 3 ? strtoul(argv[3], NULL, 10) : stats.pictures;
-    size_t count = VQZI_MIN(limit, stats.pictures);
-    snprintf(b.folder, sizeof b.folder, "/tmp/bench-rd-XXXXXX");
-    if (count == 0 || !mkdtemp(b.folder))
-        die("no pictures, or no temporary folder", NULL);
-    printf("codec,quality,picture,bytes,bpp,psnr,ms_ssim\n");
-    for (size_t i = 0; i < count; i++) {
-        char name[32];
-        snprintf(name, sizeof name, "%zu", i * stats.pictures / count);
-        run_picture(&b, name, corpus_picture(pictures, i * stats.pictures / count));
-        fprintf(stderr, "\r%zu of %zu", i + 1, count);
-    }
-    fputc('\n', stderr);
-    print_tables(&b, (double)count);
-    static const char *const left[] = {"original.png", "coded", "decoded.png"};
-    for (int i = 0; i < 3; i++) {
-        char path[128];
-        snprintf(path, sizeof path, "%s/%s", b.folder, left[i]);
-        unlink(path);
-    }
-    rmdir(b.folder);
-    corpus_free(pictures);
-    vqz_context_free(b.context);
+    load_pictures(&b, &s, channels);
+    if (b.model != NULL)
+        add_vqz(&b, s.qualities);
+    rd_add_peers(&b, s.peers);
+    if (b.codec_count == 0)
+        bench_die("nothing to measure: neither a model nor a peer");
+    measure_all(&b, s.jobs);
+    fprintf(stderr, "results of the other programs: %zu measured, %zu remembered in %s\n",
+            b.measured, b.remembered, b.cache);
+    rd_summarise(&b);
+    rd_write_markdown(&b, stdout);
+    write_report(&b, s.output, "md", rd_write_markdown);
+    write_report(&b, s.output, "csv", rd_write_csv);
+    write_report(&b, s.output, "svg", rd_write_plot);
+    for (int i = 0; i < b.codec_count; i++)
+        free(b.codecs[i].values);
+    for (size_t i = 0; i < b.picture_count; i++)
+        free(b.names[i]);
+    free(b.names);
+    free(b.pictures);
+    corpus_free(b.corpus);
     vqz_model_free(b.model);
     return 0;
 }

@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <ftw.h>
+#include <omp.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -22,14 +23,18 @@ static char folder[512];
 static volatile sig_atomic_t stopped;
 
 void bench_die(const char *format, ...) {
-    va_list arguments;
-    fflush(stdout);
-    fputs("\nbench: ", stderr);
-    va_start(arguments, format);
-    vfprintf(stderr, format, arguments);
-    va_end(arguments);
-    fputc('\n', stderr);
-    exit(1);
+    /* one thread says why and ends the program; others that fail meanwhile wait for that */
+#pragma omp critical(bench_die)
+    {
+        va_list arguments;
+        fflush(stdout);
+        fputs("\nbench: ", stderr);
+        va_start(arguments, format);
+        vfprintf(stderr, format, arguments);
+        va_end(arguments);
+        fputc('\n', stderr);
+        exit(1);
+    }
 }
 
 void *bench_alloc(size_t size) {
@@ -75,8 +80,14 @@ static int remove_entry(const char *path, const struct stat *facts, int kind, st
     return remove(path);
 }
 
+/* Programs that other threads have started may still be writing there; they end soon. */
 static void remove_folder(void) {
-    nftw(folder, remove_entry, 8, FTW_DEPTH | FTW_PHYS);
+    for (int i = 0; i < 100; i++) {
+        nftw(folder, remove_entry, 8, FTW_DEPTH | FTW_PHYS);
+        if (access(folder, F_OK) != 0)
+            break;
+        nanosleep(&(struct timespec){.tv_nsec = 20000000}, NULL);
+    }
 }
 
 static void note_signal(int number) {
@@ -179,6 +190,11 @@ static void last_line(char *line, size_t size, const char *path) {
     fclose(file);
 }
 
+/* Each thread has its own. */
+static void log_path(char path[sizeof folder + 16]) {
+    snprintf(path, sizeof folder + 16, "%s/log-%d", bench_folder(), omp_get_thread_num());
+}
+
 static _Noreturn void become_launcher(char **words, const char *log, int out) {
     char *program = words[0];
     int file = open(log, O_WRONLY | O_CREAT | O_TRUNC, 0600), nothing = open("/dev/null", O_RDONLY);
@@ -216,7 +232,7 @@ bench_cost bench_run(const char *pattern, const bench_words *values) {
     words[count] = NULL;
     free(copy);
     launcher_path(launcher, sizeof launcher);
-    snprintf(log, sizeof log, "%s/log", bench_folder());
+    log_path(log);
     bench_check_stop();
     if (pipe2(ends, O_CLOEXEC) != 0)
         bench_die("no pipe: %s", strerror(errno));
@@ -268,7 +284,7 @@ void bench_version(char *line, size_t size, const char *program, const char *fla
     char log[sizeof folder + 16];
     bench_words words = {.program = program, .setting = flag};
     bench_run("%p %q", &words);
-    snprintf(log, sizeof log, "%s/log", bench_folder());
+    log_path(log);
     line[0] = '\0';
     FILE *file = fopen(log, "r");
     if (file == NULL || fgets(line, (int)size, file) == NULL)

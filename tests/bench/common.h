@@ -36,7 +36,8 @@ typedef struct bench_cost {
 } bench_cost;
 /* Runs a program (found in PATH) and waits.  The pattern's words are split at blanks before letters
    are replaced; a word that becomes empty is dropped.  What the program prints goes to a file,
-   whose last line the message of a failure shows. */
+   whose last line the message of a failure shows.  Threads of a parallel region may do so at once,
+   after bench_folder has been called. */
 bench_cost bench_run(const char *pattern, const bench_words *words);
 /* Whether PATH has the program, or it is a path itself. */
 bool bench_has_program(const char *name);
