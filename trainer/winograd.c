@@ -12,6 +12,10 @@
  *                             outputs) and add each's product over the tiles to its sum.  The sums
  *                             are transformed back at the end.
  *
+ * A 4x4 convolution of stride 2 is one of stride 1 on blocks of 2x2 pixels, with 3x3 taps that are partly
+ * zero: 36 products for 16 outputs of four times the inputs, where there were 64.  A `view` says how a
+ * tensor is cut into blocks; each pixel of the block has its own panels.
+ *
  * What a value is summed from, and in which order, does not depend on the number of threads but for
  * the length of a chunk.  Everything is in the backend's scratch memory; weights are transformed at
  * each call, which costs little beside the products.
@@ -31,7 +35,7 @@ enum {
     ROWS = WINOGRAD_ROWS,
     TAPS = 9,
     LINE = 16,                 /* floats of a cache line */
-    BLOCK_FLOATS = 224 * 1024 / 4, /* of a block of transformed inputs */
+    BLOCK_FLOATS = 448 * 1024 / 4, /* of a block of transformed inputs */
     CHUNK_TILES = 96           /* of a chunk, for each thread */
 };
 
@@ -41,6 +45,11 @@ struct winograd {
     conv_options options;
     size_t down, across, tiles; /* of a picture, of the batch */
 };
+
+/* A tensor: positions of the convolution are blocks of block x block pixels. */
+typedef struct view {
+    int height, width, channels, block;
+} view;
 
 /* Pointers of positions outside the picture. */
 static const float zeros[TENSOR_MAX_CHANNELS];
@@ -66,8 +75,23 @@ static size_t round_up(size_t value, size_t multiple) {
     return (value + multiple - 1) / multiple * multiple;
 }
 
-static size_t panels_of(int channels) {
-    return ((size_t)channels + PANEL - 1) / PANEL;
+static size_t pixel_panels(const view *v) {
+    return ((size_t)v->channels + PANEL - 1) / PANEL;
+}
+
+static size_t panels_of(const view *v) {
+    return (size_t)(v->block * v->block) * pixel_panels(v);
+}
+
+static view src_view(const winograd *w) {
+    const conv_options *o = &w->options;
+    return (view){o->height, o->width, o->cin, o->stride};
+}
+
+static view dst_view(const winograd *w) {
+    const conv_options *o = &w->options;
+    return (view){(o->height + o->stride - 1) / o->stride, (o->width + o->stride - 1) / o->stride,
+                  o->cout, 1};
 }
 
 /* Distances that are large powers of two would put all points into the same few lines of a cache. */
@@ -82,8 +106,8 @@ typedef struct layout {
     size_t panels, tiles, panel_stride, point_stride;
 } layout;
 
-static layout make_layout(int channels, size_t tiles) {
-    layout l = {.panels = panels_of(channels), .tiles = tiles, .panel_stride = tiles * PANEL};
+static layout make_layout(const view *v, size_t tiles) {
+    layout l = {.panels = panels_of(v), .tiles = tiles, .panel_stride = tiles * PANEL};
     l.point_stride = pad_stride(l.panels * l.panel_stride);
     return l;
 }
@@ -93,8 +117,8 @@ static size_t layout_size(const layout *l) {
 }
 
 /* Tiles of a block of the forward pass: as many as the cache holds. */
-static size_t block_tiles(const winograd *w, int channels) {
-    size_t fit = BLOCK_FLOATS / (POINTS * panels_of(channels) * PANEL) / ROWS * ROWS;
+static size_t block_tiles(const winograd *w, const view *v) {
+    size_t fit = BLOCK_FLOATS / (POINTS * panels_of(v) * PANEL) / ROWS * ROWS;
     return VQZI_MIN(VQZI_MAX(fit, (size_t)ROWS), round_up(w->tiles, ROWS));
 }
 
@@ -103,11 +127,11 @@ static size_t chunk_tiles(const winograd *w) {
 }
 
 /* Transformed weights: [panel of outputs][point][input][PANEL]. */
-static size_t weights_point_stride(int from) {
+static size_t weights_point_stride(const view *from) {
     return pad_stride(panels_of(from) * PANEL * PANEL);
 }
 
-static size_t weights_size(int from, int to) {
+static size_t weights_size(const view *from, const view *to) {
     return panels_of(to) * POINTS * weights_point_stride(from);
 }
 
@@ -116,42 +140,48 @@ static size_t products_stride(size_t tiles) {
 }
 
 /* Of one thread: transformed inputs, and products of one panel. */
-static size_t thread_size(const winograd *w, int from) {
+static size_t thread_size(const winograd *w, const view *from) {
     layout l = make_layout(from, block_tiles(w, from));
     return layout_size(&l) + POINTS * products_stride(l.tiles);
 }
 
-static size_t pass_size(const winograd *w, int from, int to) {
+static size_t pass_size(const winograd *w, const view *from, const view *to) {
     return weights_size(from, to) + (size_t)backend_threads(w->b) * thread_size(w, from);
 }
 
 /* Sums of the weight gradient: [point][output][inputs of whole panels]. */
 static size_t sums_stride(const winograd *w) {
-    return pad_stride(panels_of(w->options.cout) * PANEL * panels_of(w->options.cin) * PANEL);
+    view src = src_view(w), dst = dst_view(w);
+    return pad_stride(panels_of(&dst) * PANEL * panels_of(&src) * PANEL);
 }
 
 static size_t gradient_size(const winograd *w) {
-    layout src = make_layout(w->options.cin, chunk_tiles(w));
-    layout grad = make_layout(w->options.cout, chunk_tiles(w));
+    view s = src_view(w), d = dst_view(w);
+    layout src = make_layout(&s, chunk_tiles(w)), grad = make_layout(&d, chunk_tiles(w));
     return layout_size(&src) + layout_size(&grad) + POINTS * sums_stride(w);
 }
 
 /* ---- planning ---- */
 
 bool winograd_possible(const backend *b, const conv_options *o) {
-    return backend_precision(b) == PRECISION_FLOAT32 && o->kernel == 3 && o->stride == 1 &&
+    bool known = (o->kernel == 3 && o->stride == 1) || (o->kernel == 4 && o->stride == 2);
+    return backend_precision(b) == PRECISION_FLOAT32 && known &&
            o->src_type == TENSOR_FLOAT32 && o->dst_type == TENSOR_FLOAT32 &&
            (!o->fuse_add || o->add_type == TENSOR_FLOAT32) && o->cin <= TENSOR_MAX_CHANNELS &&
            o->cout <= TENSOR_MAX_CHANNELS;
 }
 
 bool winograd_pays(const backend *b, const conv_options *o) {
-    if (!winograd_possible(b, o) || o->cin < PANEL || o->cout < PANEL / 2)
+    /* Below these numbers of channels, as measured, the transforms cost more than is saved; a stride
+       saves less. */
+    int least_in = o->stride == 1 ? 12 : 48, least_out = o->stride == 1 ? 8 : 48;
+    if (!winograd_possible(b, o) || o->cin < least_in || o->cout < least_out)
         return false;
     /* Of a tile at the border, what lies outside the picture is computed for nothing. */
+    size_t tile = (size_t)(TILE * o->stride);
     double inside = (double)o->height * o->width;
-    double whole = (double)round_up((size_t)o->height, TILE) * (double)round_up((size_t)o->width, TILE);
-    return inside / whole >= 0.5;
+    double whole = (double)round_up((size_t)o->height, tile) * (double)round_up((size_t)o->width, tile);
+    return inside / whole >= (o->stride == 1 ? 0.35 : 0.85);
 }
 
 vqz_status winograd_create(winograd **made, backend *b, const conv_options *options, vqz_diag *diag) {
@@ -161,12 +191,13 @@ vqz_status winograd_create(winograd **made, backend *b, const conv_options *opti
     w->b = b;
     w->kernels = best_kernels();
     w->options = *options;
-    w->down = round_up((size_t)options->height, TILE) / TILE;
-    w->across = round_up((size_t)options->width, TILE) / TILE;
+    view src = src_view(w), dst = dst_view(w);
+    w->down = round_up((size_t)dst.height, TILE) / TILE;
+    w->across = round_up((size_t)dst.width, TILE) / TILE;
     w->tiles = (size_t)options->batch * w->down * w->across;
-    size_t size = pass_size(w, options->cin, options->cout);
+    size_t size = pass_size(w, &src, &dst);
     if (options->training) {
-        size = VQZI_MAX(size, pass_size(w, options->cout, options->cin));
+        size = VQZI_MAX(size, pass_size(w, &dst, &src));
         size = VQZI_MAX(size, gradient_size(w));
     }
     vqz_status status = backend_reserve(b, size * sizeof(float), diag);
@@ -199,71 +230,104 @@ static void tile_position(const winograd *w, size_t tile, size_t *sample, int *y
     *x = (int)(in_sample % w->across) * TILE;
 }
 
-/* Pointers to side x side positions, `margin` before the tile's first; tiles past the last are zero. */
-static void locate(const winograd *w, const float *src, int channels, size_t tile, int side, int margin,
-                   winograd_tile *found) {
+/* Pointers to pixel `pixel` of side x side blocks, `margin` before the tile's first; tiles past the last
+   are zero. */
+static void locate(const winograd *w, const view *v, const float *src, size_t tile, int pixel, int side,
+                   int margin, winograd_tile *found) {
     size_t sample;
-    int height = w->options.height, width = w->options.width, y0, x0;
+    int y0, x0, dy = pixel / v->block, dx = pixel % v->block;
     bool exists = tile < w->tiles;
     tile_position(w, exists ? tile : 0, &sample, &y0, &x0);
     for (int i = 0; i < side; i++) {
-        int y = y0 + i - margin;
-        bool row_inside = exists && y >= 0 && y < height;
-        /* Rows and columns outside are formed as offsets, never as pointers. */
-        size_t row = (sample * (size_t)height + (size_t)(row_inside ? y : 0)) * (size_t)width;
+        int y = (y0 + i - margin) * v->block + dy;
+        bool row_inside = exists && y >= 0 && y < v->height;
+        /* Pointers are only formed to what is inside. */
+        size_t row = (sample * (size_t)v->height + (size_t)(row_inside ? y : 0)) * (size_t)v->width;
         for (int j = 0; j < side; j++) {
-            int x = x0 + j - margin;
-            bool inside = row_inside && x >= 0 && x < width;
-            found->at[i * side + j] = inside ? src + (row + (size_t)x) * (size_t)channels : zeros;
+            int x = (x0 + j - margin) * v->block + dx;
+            bool inside = row_inside && x >= 0 && x < v->width;
+            found->at[i * side + j] =
+                inside ? src + (row + (size_t)x) * (size_t)v->channels : zeros;
         }
     }
 }
 
+/* All of a tile of inputs; dst: value 0 and panel 0 of the tile. */
+static void transform_inputs(const winograd *w, const view *v, const float *src, size_t tile,
+                             float *dst, const layout *l) {
+    for (int pixel = 0; pixel < v->block * v->block; pixel++) {
+        winograd_tile found;
+        locate(w, v, src, tile, pixel, SIDE, 1, &found);
+        w->kernels->transform_src(&found, (size_t)v->channels,
+                                  dst + (size_t)pixel * pixel_panels(v) * l->panel_stride,
+                                  l->panel_stride, l->point_stride);
+    }
+}
+
+/* Which of the convolution's own taps is tap 0 to 8 of a pixel of the blocks; -1 for none. */
+static int source_tap(const winograd *w, int tap, int pixel) {
+    if (w->options.stride == 1)
+        return tap;
+    int y = 2 * (tap / 3) + pixel / 2 - 1, x = 2 * (tap % 3) + pixel % 2 - 1;
+    return y >= 0 && y < 4 && x >= 0 && x < 4 ? y * 4 + x : -1;
+}
+
+static size_t taps_of(const winograd *w) {
+    return (size_t)(w->options.kernel * w->options.kernel);
+}
+
 /* ---- forward and data gradient ---- */
 
-/* Weights of PANEL outputs `to` for the forward pass: (PANEL, 9, cin), turned so that outputs are
-   vectors. */
+/* Weights of PANEL outputs for the forward pass, turned so that outputs are vectors. */
 static void forward_weights(const winograd *w, const float *weights, size_t panel, float *dst) {
-    size_t cin = (size_t)w->options.cin, first = panel * PANEL, stride = weights_point_stride((int)cin);
+    view src = src_view(w);
+    size_t cin = (size_t)w->options.cin, first = panel * PANEL, stride = weights_point_stride(&src);
     size_t outputs = VQZI_MIN((size_t)PANEL, (size_t)w->options.cout - first);
     float turned[TAPS][PANEL][PANEL]; /* tap, input, output */
-    memset(turned, 0, sizeof turned);
-    for (size_t input = 0; input < panels_of((int)cin) * PANEL; input += PANEL) {
-        size_t inputs = VQZI_MIN((size_t)PANEL, cin - input);
-        if (inputs < PANEL)
-            memset(turned, 0, sizeof turned);
-        for (size_t tap = 0; tap < TAPS; tap++)
-            for (size_t o = 0; o < outputs; o++) {
-                const float *src = weights + ((first + o) * TAPS + tap) * cin + input;
+    for (size_t from = 0; from < panels_of(&src); from++) {
+        int pixel = (int)(from / pixel_panels(&src));
+        size_t input = from % pixel_panels(&src) * PANEL, inputs = VQZI_MIN((size_t)PANEL, cin - input);
+        memset(turned, 0, sizeof turned);
+        for (int tap = 0; tap < TAPS; tap++) {
+            int own = source_tap(w, tap, pixel);
+            for (size_t o = 0; o < outputs && own >= 0; o++) {
+                const float *row = weights + ((first + o) * taps_of(w) + (size_t)own) * cin + input;
                 for (size_t i = 0; i < inputs; i++)
-                    turned[tap][i][o] = src[i];
+                    turned[tap][i][o] = row[i];
             }
+        }
         for (size_t i = 0; i < PANEL; i++)
-            w->kernels->transform_weights(turned[0][i], PANEL * PANEL, dst + (input + i) * PANEL,
-                                          stride);
+            w->kernels->transform_weights(turned[0][i], PANEL * PANEL,
+                                          dst + (from * PANEL + i) * PANEL, stride);
     }
 }
 
 /* For the data gradient: outputs are inputs, and the taps are in reverse order. */
 static void backward_weights(const winograd *w, const float *weights, size_t panel, float *dst) {
-    size_t cin = (size_t)w->options.cin, cout = (size_t)w->options.cout, first = panel * PANEL;
-    size_t stride = weights_point_stride((int)cout), inputs = VQZI_MIN((size_t)PANEL, cin - first);
+    view to = src_view(w), from = dst_view(w);
+    int pixel = (int)(panel / pixel_panels(&to));
+    size_t cin = (size_t)w->options.cin, cout = (size_t)w->options.cout;
+    size_t first = panel % pixel_panels(&to) * PANEL, inputs = VQZI_MIN((size_t)PANEL, cin - first);
     float turned[TAPS][PANEL] = {{0}};
-    for (size_t o = 0; o < panels_of((int)cout) * PANEL; o++) {
+    for (size_t o = 0; o < panels_of(&from) * PANEL; o++) {
         if (o == cout)
             memset(turned, 0, sizeof turned);
-        for (size_t tap = 0; tap < TAPS && o < cout; tap++)
-            memcpy(turned[TAPS - 1 - tap], weights + (o * TAPS + tap) * cin + first,
-                   inputs * sizeof **turned);
-        w->kernels->transform_weights(turned[0], PANEL, dst + o * PANEL, stride);
+        for (int tap = 0; tap < TAPS && o < cout; tap++) {
+            int own = source_tap(w, tap, pixel);
+            if (own >= 0)
+                memcpy(turned[TAPS - 1 - tap],
+                       weights + (o * taps_of(w) + (size_t)own) * cin + first,
+                       inputs * sizeof **turned);
+        }
+        w->kernels->transform_weights(turned[0], PANEL, dst + o * PANEL, weights_point_stride(&from));
     }
 }
 
-/* One convolution, from `from` channels to `to`. */
+/* One convolution, from a tensor to another. */
 typedef struct pass {
     const float *src, *add, *bias;
     float *dst;
-    int from, to;
+    view from, to;
     bool activate;
     float slope;
     const float *weights; /* transformed */
@@ -271,12 +335,14 @@ typedef struct pass {
 
 static void write_panel(const winograd *w, const pass *p, size_t first, size_t tiles, size_t panel,
                         const float *products, size_t stride) {
-    int height = w->options.height, width = w->options.width, channel = (int)panel * PANEL;
+    const view *v = &p->to;
+    int pixel = (int)(panel / pixel_panels(v)), dy = pixel / v->block, dx = pixel % v->block;
+    int channel = (int)(panel % pixel_panels(v)) * PANEL;
     float bias[PANEL] = {0};
     winograd_output o = {.bias = p->bias ? bias : NULL,
-                         .pixel = (size_t)p->to,
-                         .row = (size_t)p->to * (size_t)width,
-                         .channels = VQZI_MIN(PANEL, p->to - channel),
+                         .pixel = (size_t)(v->block * v->channels),
+                         .row = (size_t)(v->block * v->channels) * (size_t)v->width,
+                         .channels = VQZI_MIN(PANEL, v->channels - channel),
                          .activate = p->activate,
                          .slope = p->slope};
     if (p->bias)
@@ -285,28 +351,28 @@ static void write_panel(const winograd *w, const pass *p, size_t first, size_t t
         size_t sample;
         int y, x;
         tile_position(w, first + t, &sample, &y, &x);
-        size_t offset = ((sample * (size_t)height + (size_t)y) * (size_t)width + (size_t)x) *
-                            (size_t)p->to + (size_t)channel;
+        y = y * v->block + dy;
+        x = x * v->block + dx;
+        if (y >= v->height || x >= v->width)
+            continue;
+        size_t offset = ((sample * (size_t)v->height + (size_t)y) * (size_t)v->width + (size_t)x) *
+                            (size_t)v->channels + (size_t)channel;
         o.dst = p->dst + offset;
         o.add = p->add ? p->add + offset : NULL;
-        o.rows = VQZI_MIN(TILE, height - y);
-        o.columns = VQZI_MIN(TILE, width - x);
+        o.rows = VQZI_MIN(TILE, (v->height - y + v->block - 1) / v->block);
+        o.columns = VQZI_MIN(TILE, (v->width - x + v->block - 1) / v->block);
         w->kernels->transform_dst(products + t * PANEL, stride, &o);
     }
 }
 
 static void compute_block(const winograd *w, const pass *p, size_t first, float *work) {
-    layout l = make_layout(p->from, block_tiles(w, p->from));
+    layout l = make_layout(&p->from, block_tiles(w, &p->from));
     size_t tiles = VQZI_MIN(l.tiles, w->tiles - first), rows = round_up(tiles, ROWS);
-    size_t stride = products_stride(l.tiles), weights_stride = weights_point_stride(p->from);
+    size_t stride = products_stride(l.tiles), weights_stride = weights_point_stride(&p->from);
     float *products = work + layout_size(&l);
-    for (size_t t = 0; t < rows; t++) {
-        winograd_tile tile;
-        locate(w, p->src, p->from, first + t, SIDE, 1, &tile);
-        w->kernels->transform_src(&tile, (size_t)p->from, work + t * PANEL, l.panel_stride,
-                                  l.point_stride);
-    }
-    for (size_t panel = 0; panel < panels_of(p->to); panel++) {
+    for (size_t t = 0; t < rows; t++)
+        transform_inputs(w, &p->from, p->src, first + t, work + t * PANEL, &l);
+    for (size_t panel = 0; panel < panels_of(&p->to); panel++) {
         for (size_t i = 0; i < POINTS; i++)
             w->kernels->multiply(work + i * l.point_stride, l.panel_stride,
                                  p->weights + (panel * POINTS + i) * weights_stride, l.panels, rows,
@@ -316,9 +382,9 @@ static void compute_block(const winograd *w, const pass *p, size_t first, float 
 }
 
 static void run_pass(const winograd *w, pass *p, const float *weights, bool forward) {
-    float *scratch = backend_scratch(w->b), *blocks = scratch + weights_size(p->from, p->to);
-    size_t block = block_tiles(w, p->from), size = thread_size(w, p->from);
-    size_t panels = panels_of(p->to), panel_size = POINTS * weights_point_stride(p->from);
+    float *scratch = backend_scratch(w->b), *blocks = scratch + weights_size(&p->from, &p->to);
+    size_t block = block_tiles(w, &p->from), size = thread_size(w, &p->from);
+    size_t panels = panels_of(&p->to), panel_size = POINTS * weights_point_stride(&p->from);
     p->weights = scratch;
 #pragma omp parallel num_threads(backend_threads(w->b))
     {
@@ -339,8 +405,8 @@ void winograd_forward(const winograd *w, const float *weights, const float *bias
     run_pass(w,
              &(pass){.src = src,
                      .dst = dst,
-                     .from = o->cin,
-                     .to = o->cout,
+                     .from = src_view(w),
+                     .to = dst_view(w),
                      .bias = fused ? bias : NULL,
                      .add = fused && o->fuse_add ? add : NULL,
                      .activate = fused && o->activation != ACT_NONE,
@@ -353,8 +419,8 @@ void winograd_backward_data(const winograd *w, const float *weights, const float
     run_pass(w,
              &(pass){.src = grad_dst,
                      .dst = grad_src,
-                     .from = w->options.cout,
-                     .to = w->options.cin},
+                     .from = dst_view(w),
+                     .to = src_view(w)},
              weights, false);
 }
 
@@ -362,50 +428,56 @@ void winograd_backward_data(const winograd *w, const float *weights, const float
 
 /* Gradients of PANEL outputs, from the sums. */
 static void finish_gradient(const winograd *w, size_t panel, const float *sums, float *grad_weights) {
+    view src = src_view(w);
     size_t cin = (size_t)w->options.cin, cout = (size_t)w->options.cout;
-    size_t row = panels_of((int)cin) * PANEL;
+    size_t panels = panels_of(&src), row = panels * PANEL;
     for (size_t o = panel * PANEL; o < VQZI_MIN((panel + 1) * PANEL, cout); o++)
-        for (size_t i = 0; i < cin; i += PANEL) {
+        for (size_t p = 0; p < panels; p++) {
+            int pixel = (int)(p / pixel_panels(&src));
+            size_t input = p % pixel_panels(&src) * PANEL;
             float taps[TAPS * PANEL];
-            w->kernels->transform_grad_weights(sums + o * row + i, sums_stride(w), taps);
-            for (size_t tap = 0; tap < TAPS; tap++)
-                memcpy(grad_weights + (o * TAPS + tap) * cin + i, taps + tap * PANEL,
-                       VQZI_MIN((size_t)PANEL, cin - i) * sizeof *taps);
+            w->kernels->transform_grad_weights(sums + o * row + p * PANEL, sums_stride(w), taps);
+            for (int tap = 0; tap < TAPS; tap++) {
+                int own = source_tap(w, tap, pixel);
+                if (own >= 0)
+                    memcpy(grad_weights + (o * taps_of(w) + (size_t)own) * cin + input,
+                           taps + tap * PANEL,
+                           VQZI_MIN((size_t)PANEL, cin - input) * sizeof *taps);
+            }
         }
 }
 
 void winograd_backward_weights(const winograd *w, const float *src, const float *grad_dst,
                                float *grad_weights) {
-    const conv_options *o = &w->options;
-    const layout s = make_layout(o->cin, chunk_tiles(w)), g = make_layout(o->cout, chunk_tiles(w));
+    const view sv = src_view(w), gv = dst_view(w);
+    const layout s = make_layout(&sv, chunk_tiles(w)), g = make_layout(&gv, chunk_tiles(w));
     float *inputs = backend_scratch(w->b), *gradients = inputs + layout_size(&s);
     float *sums = gradients + layout_size(&g);
     const size_t row = s.panels * PANEL;
 #pragma omp parallel num_threads(backend_threads(w->b))
-    for (size_t first = 0; first < w->tiles; first += s.tiles) {
-        size_t rows = VQZI_MIN(s.tiles, round_up(w->tiles - first, ROWS));
+    {
+        for (size_t first = 0; first < w->tiles; first += s.tiles) {
+            size_t rows = VQZI_MIN(s.tiles, round_up(w->tiles - first, ROWS));
 #pragma omp for schedule(static)
-        for (size_t t = 0; t < rows; t++) {
-            winograd_tile tile;
-            locate(w, src, o->cin, first + t, SIDE, 1, &tile);
-            w->kernels->transform_src(&tile, (size_t)o->cin, inputs + t * PANEL, s.panel_stride,
-                                      s.point_stride);
-            locate(w, grad_dst, o->cout, first + t, TILE, 0, &tile);
-            w->kernels->transform_grad(&tile, (size_t)o->cout, gradients + t * PANEL, g.panel_stride,
-                                       g.point_stride);
-        }
+            for (size_t t = 0; t < rows; t++) {
+                winograd_tile tile;
+                transform_inputs(w, &sv, src, first + t, inputs + t * PANEL, &s);
+                locate(w, &gv, grad_dst, first + t, 0, TILE, 0, &tile);
+                w->kernels->transform_grad(&tile, (size_t)gv.channels, gradients + t * PANEL,
+                                           g.panel_stride, g.point_stride);
+            }
 #pragma omp for schedule(dynamic)
-        for (size_t job = 0; job < POINTS * g.panels; job++) {
-            size_t point = job / g.panels, panel = job % g.panels;
-            float *sum = sums + point * sums_stride(w) + panel * PANEL * row;
-            const float *grad = gradients + point * g.point_stride + panel * g.panel_stride;
-            for (size_t p = 0; p < s.panels; p++)
-                w->kernels->multiply_grad(grad,
-                                          inputs + point * s.point_stride + p * s.panel_stride, rows,
-                                          first > 0, sum + p * PANEL, row);
+            for (size_t job = 0; job < POINTS * g.panels; job++) {
+                size_t point = job / g.panels, panel = job % g.panels;
+                float *sum = sums + point * sums_stride(w) + panel * PANEL * row;
+                const float *grad = gradients + point * g.point_stride + panel * g.panel_stride;
+                const float *input = inputs + point * s.point_stride;
+                for (size_t p = 0; p < s.panels; p++, input += s.panel_stride, sum += PANEL)
+                    w->kernels->multiply_grad(grad, input, rows, first > 0, sum, row);
+            }
         }
+#pragma omp for schedule(static)
+        for (size_t panel = 0; panel < g.panels; panel++)
+            finish_gradient(w, panel, sums, grad_weights);
     }
-#pragma omp parallel for schedule(static) num_threads(backend_threads(w->b))
-    for (size_t panel = 0; panel < g.panels; panel++)
-        finish_gradient(w, panel, sums, grad_weights);
 }
