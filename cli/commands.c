@@ -177,6 +177,9 @@ static const option train_option_table[] = {
     { 0, "init", "MODEL", OPTION_TEXT, AT(train.init), 0, 0,
       "start from this model's weights (fine-tuning)" },
     TRAIN_REAL("beta", "X", beta, 0, 1000, "weight of the commitment loss; default 0.25"),
+    TRAIN_REAL("warm", "X", warm, 0, 1,
+               "part of the run with noise in place of codes; default: as\n"
+               "suits the preset, none for a model that is fine-tuned"),
     TRAIN_REAL("lambda", "X", lambda, 0, 1e6,
                "scales the weight of the rate; larger: smaller files"),
     { 0, "codebook", "ema|loss", OPTION_CHOICE, AT(train.codebook), 0, 0,

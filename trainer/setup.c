@@ -43,6 +43,8 @@ static vqz_status resolve_settings(trainer *t, vqz_diag *diag) {
         s->min_scale = (float)o->min_scale;
     if (o->beta >= 0)
         s->beta = (float)o->beta;
+    if (o->warm >= 0 && s->warm_part > 0)
+        s->warm_part = (float)o->warm;
     for (int level = 0; level < t->spec.levels; level++)
         s->lambdas[level] *= (float)o->lambda;
     if (o->codebook)
@@ -228,11 +230,11 @@ static void make_fingerprint(trainer *t) {
     const train_settings *s = &t->settings;
     snprintf(t->fingerprint, sizeof t->fingerprint,
              "preset %s, processes %d, channels %d, latent channels %d, codes %d, batch %d, crop %d, lr %g, "
-             "scale %g, flip %d, beta %g, lambda %g, codebook %s, precision %s, seed %llu, steps %llu, "
+             "scale %g, flip %d, beta %g, warm %g, lambda %g, codebook %s, precision %s, seed %llu, steps %llu, "
              "seconds %g, pictures %zu, pixels %llu, init %s",
              t->spec.name, t->cluster.size, t->spec.channels, t->spec.latent_channels,
              t->spec.planes[t->spec.plane_count - 1].codes, s->batch, s->crop, s->learning_rate,
-             s->min_scale, !t->options.no_flip, s->beta, t->options.lambda, s->ema ? "ema" : "loss",
+             s->min_scale, !t->options.no_flip, s->beta, s->warm_part, t->options.lambda, s->ema ? "ema" : "loss",
              backend_precision(t->backend) == PRECISION_BFLOAT16 ? "bfloat16" : "float32",
              (unsigned long long)t->options.seed,
              (unsigned long long)t->options.steps, t->options.seconds, t->corpus_stats.pictures,
@@ -254,6 +256,8 @@ vqz_status trainer_set_up(trainer *t, progress *report, vqz_diag *diag) {
     bool prior_known = false;
     if (o->init_data && !o->resume)
         VQZ_TRY(import_model(t, o->init_data, o->init_size, &prior_known, diag));
+    if (prior_known && o->warm > 0 && t->settings.warm_part > 0)
+        t->run.hard = 0;
     if (!prior_known && init_prior(t) != VQZ_OK)
         return vqzi_fail(diag, VQZ_ERROR_MEMORY, "cannot initialise the prior");
     return VQZ_OK;

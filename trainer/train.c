@@ -34,6 +34,7 @@ enum {
 void train_options_init(train_options *o) {
     *o = (train_options){.preset = "photo",
                          .beta = -1,
+                         .warm = -1,
                          .lambda = 1,
                          .background = {255, 255, 255},
                          .seed = 1,

@@ -22,6 +22,8 @@ typedef struct train_options {
     double min_scale;         /* 0: the preset's */
     bool no_flip;
     double beta;              /* commitment weight; < 0: the preset's (0.25) */
+    double warm;              /* part of the run with noise in place of codes; < 0: the preset's, and none
+                                 for a model to fine-tune */
     double lambda;            /* scale of the rate weight, 1: the preset's */
     int codes, latent_channels; /* classic: K and D; 0: 512 and 64 */
     int channels;             /* 1, 3, 4; 0: from the corpus (1 when every picture is gray, else 3) */
