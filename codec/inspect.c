@@ -24,9 +24,11 @@ vqz_status vqzi_check_file(const vqz_context *context, const vqz_model *model,
                          "%02x%02x%02x%02x",
                          needs[0], needs[1], needs[2], needs[3], has[0], has[1], has[2], has[3],
                          needs[0], needs[1], needs[2], needs[3]);
-    if (header->version > VQZI_VERSION && raw->prior.stage_count == 0)
+    if ((header->version > VQZI_VERSION) != (raw->prior.stage_count > 0))
         return vqzi_fail(diag, VQZ_ERROR_CORRUPT,
-                         "the file needs a prior and its model has none");
+                         raw->prior.stage_count > 0
+                             ? "the file is of version 1 and its model has a prior"
+                             : "the file needs a prior and its model has none");
     if (raw->channels == 1 && !header->gray)
         return vqzi_fail(diag, VQZ_ERROR_CORRUPT, "the file has colours but its model is gray");
     if ((header->alpha_data != NULL) != (header->alpha && raw->channels != 4))

@@ -130,7 +130,7 @@ uint16_t *naive_read_indices(const vqzi_model *model, const void *file, size_t s
     vqzi_stream_coder *coder = NULL;
     if (vqzi_header_read(&header, file, size, NULL) != VQZ_OK)
         return NULL;
-    if (header.version == 2 && model->prior.stage_count == 0)
+    if ((header.version == 2) != (model->prior.stage_count > 0))
         return NULL;
     vqzi_level level = vqzi_model_level(model, (int)header.quality);
     if (vqzi_stream_coder_create(&coder, model, level.nearest, NULL) != VQZ_OK)

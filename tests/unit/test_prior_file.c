@@ -37,6 +37,7 @@ static uint16_t *draw_codes(const vqzi_model *model, size_t positions, test_rand
 /* A model with its hash, and a picture of codes. */
 typedef struct sample {
     vqzi_model model;
+    vqz_model *loaded;
     uint32_t width, height;
     int quality;
     size_t positions;
@@ -49,6 +50,7 @@ static void make_sample(sample *s, const random_model_options *options, uint32_t
     size_t size;
     random_model(&s->model, options);
     assert_int_equal(vqzi_model_serialise(&s->model, &file, &size, NULL), VQZ_OK);
+    assert_int_equal(vqz_model_load(&s->loaded, file, size, NULL, NULL), VQZ_OK);
     vqz_free(file);
     s->width = width;
     s->height = height;
@@ -59,13 +61,39 @@ static void make_sample(sample *s, const random_model_options *options, uint32_t
 }
 
 static void clear_sample(sample *s) {
+    vqz_model_free(s->loaded);
     vqzi_model_clear(&s->model);
     free(s->codes);
+}
+
+/* The library reads the same codes and makes the pixels of the naive codec. */
+static void check_library(const sample *s, vqz_context *context, const vqzi_buffer *file) {
+    size_t count = s->positions * s->model.plane_count;
+    uint32_t channels = s->model.channels == 1 ? 1 : 3;
+    size_t stride = (size_t)s->width * channels;
+    uint16_t *codes = malloc(count * sizeof *codes);
+    uint8_t *pixels = malloc(stride * s->height), *expected = malloc(stride * s->height);
+    vqz_image image = {s->width, s->height, channels, stride, pixels};
+    vqz_image naive = {s->width, s->height, channels, stride, expected};
+    vqz_diag diag = {""};
+    assert_true(codes != NULL && pixels != NULL && expected != NULL);
+    if (vqz_read_codes(context, s->loaded, file->data, file->size, codes, count, &diag) != VQZ_OK)
+        fail_msg("%s", diag.message);
+    assert_memory_equal(codes, s->codes, count * sizeof *codes);
+    if (vqz_decode(context, s->loaded, file->data, file->size, &image, &diag) != VQZ_OK)
+        fail_msg("%s", diag.message);
+    naive_decode(&s->model, s->quality, codes, &naive);
+    assert_memory_equal(pixels, expected, stride * s->height);
+    free(codes);
+    free(pixels);
+    free(expected);
 }
 
 static void test_round_trip(void **state) {
     (void)state;
     test_random random = {base_seed()};
+    vqz_context *context;
+    assert_int_equal(vqz_context_create(&context, NULL, NULL), VQZ_OK);
     for (uint64_t i = 0; i < 24; i++) {
         random_model_options options;
         random_model_options_draw(&options, base_seed() + i);
@@ -87,6 +115,7 @@ static void test_round_trip(void **state) {
             if (read == NULL)
                 fail_msg("seed %llu: the file is refused", (unsigned long long)options.seed);
             assert_memory_equal(read, s.codes, s.positions * s.model.plane_count * sizeof *read);
+            check_library(&s, context, &file);
             vqz_info info;
             assert_int_equal(vqz_read_info(file.data, file.size, &info, NULL), VQZ_OK);
             assert_int_equal(info.version, 2);
@@ -98,6 +127,7 @@ static void test_round_trip(void **state) {
         }
         clear_sample(&s);
     }
+    vqz_context_free(context);
 }
 
 static uint16_t *read_sealed(const vqzi_model *model, const uint8_t *bytes, size_t size) {
@@ -153,9 +183,46 @@ static void test_damage(void **state) {
     clear_sample(&s);
 }
 
+/* A file has the version of its model. */
+static void test_version(void **state) {
+    (void)state;
+    test_random random = {base_seed()};
+    vqz_context *context;
+    assert_int_equal(vqz_context_create(&context, NULL, NULL), VQZ_OK);
+    for (int prior = 0; prior < 2; prior++) {
+        random_model_options options;
+        random_model_options_init(&options, base_seed());
+        options.prior = prior != 0;
+        sample s;
+        make_sample(&s, &options, 8, 8, &random);
+        for (uint32_t version = 1; version <= 2; version++) {
+            /* one position, every plane a constant 0 */
+            vqzi_header header = {.version = version, .width = 8, .height = 8, .quality = 50};
+            vqzi_buffer file = {0};
+            uint16_t codes[VQZI_MAX_PLANES];
+            memcpy(header.model_hash, s.model.hash, sizeof header.model_hash);
+            vqzi_header_write(&file, &header);
+            for (uint32_t i = 0; i < s.model.stream_count; i++)
+                vqzi_buffer_byte(&file, 3);
+            vqzi_trailer_write(&file);
+            vqz_status status = vqz_read_codes(context, s.loaded, file.data, file.size, codes,
+                                               s.model.plane_count, NULL);
+            uint16_t *naive = naive_read_indices(&s.model, file.data, file.size);
+            bool fits = (version == 2) == options.prior;
+            assert_int_equal(status, fits ? VQZ_OK : VQZ_ERROR_CORRUPT);
+            assert_int_equal(naive != NULL, fits);
+            free(naive);
+            vqzi_buffer_clear(&file);
+        }
+        clear_sample(&s);
+    }
+    vqz_context_free(context);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_round_trip),
-                                       cmocka_unit_test(test_damage)};
+                                       cmocka_unit_test(test_damage),
+                                       cmocka_unit_test(test_version)};
     print_message("SEED=%llu\n", (unsigned long long)base_seed());
     return cmocka_run_group_tests_name("prior file", tests, NULL, NULL);
 }
