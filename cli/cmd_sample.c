@@ -120,6 +120,8 @@ int run_sample(const settings *set, int count, char **operands) {
         subject = report_output_name(set->output);
     if (status == VQZ_OK)
         status = session_check_format(format, made.facts.image.channels, &diag);
+    if (status == VQZ_OK && made.facts.image.channels == 1 && strcmp(format, "ppm") == 0)
+        status = vqzi_fail(&diag, VQZ_ERROR_UNSUPPORTED, "is gray; write png or pgm");
     worker w = {.session = &s, .threads = set->threads};
     if (status == VQZ_OK)
         status = worker_context(&w, &made.context, &diag);

@@ -141,17 +141,17 @@ static vqz_status prepare(vqz_decoder *decoder, const vqz_model *model, const ui
         .partial = decoder->partial,
         .sample = sample,
     };
+    uint64_t other = vqzi_add_sizes(ring, vqzi_quantiser_memory(decoder->model, &options));
+    other = vqzi_add_sizes(other, vqzi_tile_reader_memory(&reader));
+    if (header->alpha_data)
+        other = vqzi_add_sizes(other, vqzi_alpha_memory(header->width) + header->width);
+    VQZ_TRY(plan(decoder, model, other, diag));
     vqzi_span columns =
         vqzi_net_input_span(decoder->net, job->columns,
                             (vqzi_span){(int64_t)job->first_tile * job->work_width,
                                         (int64_t)job->end_tile * job->work_width});
     reader.begin_column = (uint32_t)columns.begin;
     reader.end_column = (uint32_t)VQZI_MAX(columns.end, columns.begin + 1);
-    uint64_t other = vqzi_add_sizes(ring, vqzi_quantiser_memory(decoder->model, &options));
-    other = vqzi_add_sizes(other, vqzi_tile_reader_memory(&reader));
-    if (header->alpha_data)
-        other = vqzi_add_sizes(other, vqzi_alpha_memory(header->width) + header->width);
-    VQZ_TRY(plan(decoder, model, other, diag));
 
     vqz_status status = VQZ_ERROR_MEMORY;
     void *memory = ring <= SIZE_MAX ? malloc((size_t)ring) : NULL;
@@ -206,11 +206,10 @@ static vqz_status check_region(vqz_decode_options *options, const vqzi_header *h
     return VQZ_OK;
 }
 
-/* The decoder of a file, or of a sample that looks like one. */
-static vqz_status open_decoder(vqz_decoder **out, vqz_context *context, const vqz_model *model,
-                               const vqzi_header *header, const void *file,
-                               const vqz_decode_options *options, bool partial,
-                               const vqz_sample_options *sample, vqz_diag *diag) {
+vqz_status vqzi_decoder_open(vqz_decoder **out, vqz_context *context, const vqz_model *model,
+                             const vqzi_header *header, const void *file,
+                             const vqz_decode_options *options, bool partial,
+                             const vqz_sample_options *sample, vqz_diag *diag) {
     vqz_decoder *decoder = calloc(1, sizeof *decoder);
     if (!decoder)
         return vqzi_fail(diag, VQZ_ERROR_MEMORY, "out of memory for a decoder");
@@ -241,7 +240,7 @@ vqz_status vqz_decoder_create_with(vqz_decoder **out, vqz_context *context, cons
     vqzi_header header;
     bool whole;
     VQZ_TRY(vqzi_read_header(&header, &whole, file, file_size, options && options->partial, diag));
-    return open_decoder(out, context, model, &header, file, options, !whole, NULL, diag);
+    return vqzi_decoder_open(out, context, model, &header, file, options, !whole, NULL, diag);
 }
 
 vqz_status vqz_decoder_create(vqz_decoder **out, vqz_context *context, const vqz_model *model,
@@ -476,38 +475,4 @@ vqz_status vqz_decode_with(vqz_context *context, const vqz_model *model, const v
 vqz_status vqz_decode(vqz_context *context, const vqz_model *model, const void *file,
                       size_t file_size, const vqz_image *image, vqz_diag *diag) {
     return vqz_decode_with(context, model, file, file_size, NULL, image, diag);
-}
-
-void vqz_sample_options_init(vqz_sample_options *options) {
-    *options = (vqz_sample_options){.quality = 50};
-}
-
-vqz_status vqz_sample(vqz_context *context, const vqz_model *model,
-                      const vqz_sample_options *options, const vqz_image *image, vqz_diag *diag) {
-    const vqzi_model *raw = &model->model;
-    if (raw->prior.stage_count == 0)
-        return vqzi_fail(diag, VQZ_ERROR_ARGUMENT,
-                         "the model has no prior, and pictures are drawn from that");
-    if (options->quality < 1 || options->quality > 100)
-        return vqzi_fail(diag, VQZ_ERROR_ARGUMENT, "quality %d; 1 to 100 exist", options->quality);
-    if (options->temperature < -16 || options->temperature > 8)
-        return vqzi_fail(diag, VQZ_ERROR_ARGUMENT, "temperature %d; -16 to 8 exist",
-                         options->temperature);
-    if (image->channels != raw->channels)
-        return vqzi_fail(diag, VQZ_ERROR_ARGUMENT, "the model's pictures have %u channels, not %u",
-                         raw->channels, image->channels);
-    VQZ_TRY(vqzi_check_size(context, image->width, image->height, image->channels, diag));
-    vqz_decoder *decoder;
-    vqzi_header header = {
-        .version = VQZI_VERSION_PRIOR,
-        .width = image->width,
-        .height = image->height,
-        .quality = (uint32_t)options->quality,
-        .gray = raw->channels == 1,
-        .alpha = raw->channels == 4,
-        .rans = true,
-    };
-    memcpy(header.model_hash, raw->hash, sizeof header.model_hash);
-    VQZ_TRY(open_decoder(&decoder, context, model, &header, NULL, NULL, false, options, diag));
-    return decode_all(decoder, image, diag);
 }

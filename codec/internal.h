@@ -59,6 +59,13 @@ VQZ_MUST_CHECK vqz_status vqzi_read_header(vqzi_header *header, bool *whole, con
 VQZ_MUST_CHECK vqz_status vqzi_check_file(const vqz_context *context, const vqz_model *model,
                                           const vqzi_header *header, vqz_diag *diag);
 
+/* The decoder of a file with this header; partial: it was cut; or of a sample that looks like one. */
+VQZ_MUST_CHECK vqz_status vqzi_decoder_open(vqz_decoder **decoder, vqz_context *context,
+                                            const vqz_model *model, const vqzi_header *header,
+                                            const void *file, const vqz_decode_options *options,
+                                            bool partial, const vqz_sample_options *sample,
+                                            vqz_diag *diag);
+
 /* ---- job.c: a picture's way through one network of a model ---- */
 
 /* The picture is taken in bands, each a row of work tiles.  Where there are enough tiles every

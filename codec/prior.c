@@ -175,23 +175,31 @@ static vqz_status make_plane(vqzi_prior_plane *plane, const vqzi_model *model, v
                              uint32_t index, uint32_t channel) {
     const vqzi_plane *source = &model->planes[index];
     size_t values = (size_t)source->codes * source->dims;
-    plane->codes = source->codes;
-    plane->dims = source->dims;
-    plane->channel = channel;
-    plane->ordered = source->ordered != 0;
-    plane->half = source->codes / 2;
-    plane->mean_gain = model->prior.mean_gains[channel] / vqzi_model_step(model, level, channel);
-    plane->entries = malloc(values * sizeof *plane->entries);
-    plane->contexts = malloc(values * sizeof *plane->contexts);
-    if (!plane->entries || !plane->contexts)
+    *plane = (vqzi_prior_plane){
+        .values = malloc(values * sizeof *plane->values),
+        .mean_gain =
+            (int32_t)(model->prior.mean_gains[channel] / vqzi_model_step(model, level, channel)),
+        .codes = source->codes,
+        .half = source->codes / 2,
+        .dims = source->dims,
+        .ordered = source->ordered != 0,
+        .sorted = true,
+    };
+    plane->lowest = (int16_t)(-8 * plane->half);
+    plane->highest = (int16_t)(8 * (plane->codes - 1 - plane->half));
+    int16_t *entries = malloc(values * sizeof *entries);
+    if (!plane->values || !entries) {
+        free(entries);
         return VQZ_ERROR_MEMORY;
-    vqzi_model_entries(model, level, index, plane->entries);
-    plane->sorted = true;
-    for (size_t i = 0; i < values; i++) {
-        plane->contexts[i] = context_of(&model->prior, channel + (uint32_t)(i % plane->dims),
-                                        plane->entries[i]);
-        plane->sorted &= i == 0 || plane->entries[i - 1] <= plane->entries[i];
     }
+    vqzi_model_entries(model, level, index, entries);
+    for (size_t i = 0; i < values; i++) {
+        plane->values[i].latent = entries[i];
+        plane->values[i].context =
+            context_of(&model->prior, channel + (uint32_t)(i % plane->dims), entries[i]);
+        plane->sorted &= i == 0 || entries[i - 1] <= entries[i];
+    }
+    free(entries);
     return VQZ_OK;
 }
 
@@ -258,10 +266,8 @@ void vqzi_prior_set_rate_bias(vqzi_prior_coder *coder, vqzi_level level, int bia
 void vqzi_prior_free(vqzi_prior_coder *coder) {
     if (!coder)
         return;
-    for (uint32_t p = 0; coder->planes && p < coder->prepared->model->plane_count; p++) {
-        free(coder->planes[p].entries);
-        free(coder->planes[p].contexts);
-    }
+    for (uint32_t p = 0; coder->planes && p < coder->prepared->model->plane_count; p++)
+        free(coder->planes[p].values);
     for (uint32_t i = 0; i < VQZI_MAX_STAGES; i++)
         for (int op = 0; op < VQZI_STAGE_OPS; op++)
             free(coder->offsets[i][op]);

@@ -74,21 +74,21 @@ static void put_scalar(vqzi_rans_encoder *rans, const vqzi_prepared_prior *prepa
 
 /* The code whose entry is nearest to y, the lower one of two. */
 static int32_t nearest_scalar(const vqzi_prior_plane *plane, int32_t y) {
-    const int16_t *entries = plane->entries;
+    const vqzi_prior_value *values = plane->values;
     int32_t best = 0;
     if (!plane->sorted) { /* no trainer writes such planes */
-        for (int32_t k = 1; k < (int32_t)plane->codes; k++)
-            if (abs(entries[k] - y) < abs(entries[best] - y))
+        for (int32_t k = 1; k < plane->codes; k++)
+            if (abs(values[k].latent - y) < abs(values[best].latent - y))
                 best = k;
         return best;
     }
     /* the last entry not above y */
     for (uint32_t left = plane->codes; left > 1;) {
         uint32_t half = left / 2;
-        best += entries[best + (int32_t)half] <= y ? (int32_t)half : 0;
+        best += values[best + (int32_t)half].latent <= y ? (int32_t)half : 0;
         left -= half;
     }
-    if (best + 1 < (int32_t)plane->codes && entries[best + 1] - y < y - entries[best])
+    if (best + 1 < plane->codes && values[best + 1].latent - y < y - values[best].latent)
         best++;
     return best;
 }
@@ -109,7 +109,7 @@ static int32_t choose_scalar(const vqzi_prior_coder *coder, const vqzi_prior_pla
     int32_t best = nearest;
     uint64_t best_cost = UINT64_MAX;
     for (int i = 0; i < 4; i++) {
-        int32_t k = candidates[i], error = y - plane->entries[k];
+        int32_t k = candidates[i], error = y - plane->values[k].latent;
         if (i > 0 && k == nearest)
             continue;
         uint64_t cost = ((uint64_t)(error * error) << VQZI_COST_BITS) +
@@ -127,12 +127,12 @@ static int32_t choose_scalar(const vqzi_prior_coder *coder, const vqzi_prior_pla
 static uint32_t choose_class(const vqzi_prior_coder *coder, const vqzi_prior_plane *plane,
                              const uint16_t *frequencies, const int16_t *latents, int effort) {
     uint64_t lambda = effort < EFFORT_RATE ? 0 : coder->lambda, best_cost = UINT64_MAX;
-    const int16_t *entry = plane->entries;
+    const vqzi_prior_value *value = plane->values;
     uint32_t best = 0;
     for (uint32_t k = 0; k < plane->codes; k++) {
         uint64_t error = 0;
-        for (uint32_t i = 0; i < plane->dims; i++, entry++)
-            error += (uint32_t)((latents[i] - *entry) * (latents[i] - *entry));
+        for (uint32_t i = 0; i < plane->dims; i++, value++)
+            error += (uint32_t)((latents[i] - value->latent) * (latents[i] - value->latent));
         uint64_t cost = (error << VQZI_COST_BITS) +
                         lambda * vqzi_prior_cost(coder->prepared, frequencies[k]);
         if (cost < best_cost) {
@@ -179,7 +179,7 @@ static void encode_position(vqzi_prior_coder *coder, const vqzi_prior_tile *tile
             outputs += plane->codes;
         }
         for (uint32_t i = 0; i < plane->dims; i++)
-            own[i] = plane->contexts[(size_t)code * plane->dims + i];
+            own[i] = plane->values[(size_t)code * plane->dims + i].context;
         tile->codes[p][y * tile->code_pitch + x] = (uint16_t)code;
         own += plane->dims;
         latents += plane->dims;

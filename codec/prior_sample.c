@@ -94,9 +94,10 @@ static void draw_position(vqzi_prior_coder *coder, const vqzi_prior_tile *tile,
             code = draw_class(random, plane, outputs, temperature, coder->frequencies);
             outputs += plane->codes;
         }
+        const vqzi_prior_value *values = plane->values + (size_t)code * plane->dims;
         for (uint32_t i = 0; i < plane->dims; i++) {
-            *own++ = plane->contexts[(size_t)code * plane->dims + i];
-            *latents++ = plane->entries[(size_t)code * plane->dims + i];
+            *own++ = values[i].context;
+            *latents++ = values[i].latent;
         }
     }
 }

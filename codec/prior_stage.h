@@ -49,14 +49,19 @@ static inline uint32_t vqzi_prior_cost(const vqzi_prepared_prior *prepared, uint
     return ((16 - exponent) << VQZI_COST_BITS) - prepared->logarithms[mantissa >> 8 & 255];
 }
 
+/* What a code stands for in one dimension. */
+typedef struct vqzi_prior_value {
+    int16_t latent, context; /* context: what the nets read */
+} vqzi_prior_value;
+
 /* A plane at the coder's quality. */
 typedef struct vqzi_prior_plane {
-    uint32_t codes, dims, channel; /* its first channel; the others follow */
-    bool ordered, sorted;          /* sorted: entries do not fall */
-    int32_t half;                  /* K / 2: the code of v = 0 */
-    int64_t mean_gain;             /* floor(mean_gains / step) */
-    int16_t *entries;              /* (K, d) */
-    int16_t *contexts;             /* (K, d): what the nets read in place of the entry */
+    vqzi_prior_value *values; /* (K, d) */
+    int32_t mean_gain;        /* floor(mean_gains / step) */
+    int16_t lowest, highest;  /* of a mean, in eighths */
+    uint16_t codes, half;     /* half: K / 2, the code of v = 0 */
+    uint8_t dims;
+    bool ordered, sorted;     /* sorted: the latents of a scalar do not fall */
 } vqzi_prior_plane;
 
 struct vqzi_prior_coder {
@@ -74,6 +79,7 @@ struct vqzi_prior_coder {
     int32_t *sums;         /* (columns, hidden) */
     int16_t *hidden[2], *outputs;
     uint16_t *frequencies; /* (most codes of a plane) */
+    int16_t unwanted[VQZI_MAX_LATENT_CHANNELS]; /* where latents go that nobody asked for */
     vqzi_rans_encoder rans;
 };
 
@@ -103,9 +109,8 @@ typedef struct vqzi_prior_guess {
 static inline vqzi_prior_guess vqzi_prior_guess_scalar(const vqzi_prior_plane *plane,
                                                        const vqzi_prior *prior, int32_t mean,
                                                        int32_t spread) {
-    int64_t wide = (mean * plane->mean_gain + (1 << 17)) >> 18;
-    int32_t low = -8 * plane->half, high = 8 * ((int32_t)plane->codes - 1 - plane->half);
-    int32_t mean8 = (int32_t)VQZI_MIN(VQZI_MAX(wide, low), high);
+    int64_t wide = ((int64_t)mean * plane->mean_gain + (1 << 17)) >> 18;
+    int32_t mean8 = (int32_t)VQZI_MIN(VQZI_MAX(wide, plane->lowest), plane->highest);
     int32_t class = VQZI_MIN(VQZI_MAX((spread + 32) >> 6, 0), VQZI_CLASSES - 1);
     vqzi_prior_guess guess;
     guess.near = (mean8 + 4) >> 3;

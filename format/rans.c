@@ -65,11 +65,3 @@ void vqzi_rans_open(vqzi_rans_decoder *decoder, const uint8_t *data, size_t size
     decoder->end = data + size;
     vqzi_rans_refill(decoder);
 }
-
-uint32_t vqzi_rans_bits(vqzi_rans_decoder *decoder, uint32_t count) {
-    if (count == 0)
-        return 0;
-    uint32_t value = vqzi_rans_slot(decoder) >> (16 - count);
-    vqzi_rans_take(decoder, value << (16 - count), 1u << (16 - count));
-    return value;
-}

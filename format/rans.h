@@ -62,10 +62,27 @@ static inline uint32_t vqzi_rans_slot(const vqzi_rans_decoder *decoder) {
     return (uint32_t)(decoder->state & 65535);
 }
 static inline void vqzi_rans_take(vqzi_rans_decoder *decoder, uint32_t start, uint32_t frequency) {
-    decoder->state = (uint64_t)frequency * (decoder->state >> 16) + (decoder->state & 65535) - start;
-    vqzi_rans_refill(decoder);
+    uint64_t x = (uint64_t)frequency * (decoder->state >> 16) + (decoder->state & 65535) - start;
+    const uint8_t *at = decoder->at;
+    decoder->state = x;
+    if (decoder->end - at < 2) {
+        vqzi_rans_refill(decoder);
+        return;
+    }
+    /* x was at least 2^55, so that two bytes at most are missing; without a loop, whose length the
+       processor could not foresee */
+    unsigned missing = (x < (uint64_t)1 << 55) + (x < (uint64_t)1 << 47);
+    uint32_t next = (uint32_t)at[0] << 8 | at[1];
+    decoder->state = x << 8 * missing | next >> (16 - 8 * missing);
+    decoder->at = at + missing;
 }
-uint32_t vqzi_rans_bits(vqzi_rans_decoder *decoder, uint32_t count);
+/* count: 0..16 */
+static inline uint32_t vqzi_rans_bits(vqzi_rans_decoder *decoder, uint32_t count) {
+    uint32_t value = vqzi_rans_slot(decoder) >> (16 - count);
+    if (count > 0)
+        vqzi_rans_take(decoder, value << (16 - count), 1u << (16 - count));
+    return value;
+}
 /* Whether the stream ended just here. */
 static inline bool vqzi_rans_done(const vqzi_rans_decoder *decoder) {
     return decoder->state == 1 && decoder->at == decoder->end;

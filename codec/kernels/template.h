@@ -16,6 +16,7 @@
  *   multiply_add(acc, p, s)      acc + p.first * s.first + p.second * s.second, wrapping
  *   add, maximum, minimum, shift_each (by a vector), shift_all (by one number; arithmetic)
  *   load_narrow, store_narrow    LANES int16 from and to memory; values fit
+ *   store_pair                   2 * LANES int16 to memory, of any values, clamped
  *   narrow_act                   2 * LANES int16 of an activation
  *   keep_lower(best, codes, cost, code)   where cost < best: best = cost, codes = code
  *   lowest_code(best, codes)     the code of the lowest cost, the lowest code among equals
@@ -214,45 +215,67 @@ static VQZI_CONV_KERNEL(NAME(conv)) {
     NAME(sums)(job, NULL);
 }
 
-/* `vectors` (a constant, 1..8) times LANES channels from `first`, a multiple of 16. */
+/* `vectors` (a constant, 1..8) times LANES channels from `first`, a multiple of 16.  Each channel has
+   `ways` (a constant) sums, of different pairs, so that additions do not wait for each other. */
 INLINE void matvec_block(const vqzi_conv *conv, const int32_t *start, const int16_t *src,
-                         int16_t *dst, uint32_t first, const int vectors) {
+                         int16_t *dst, uint32_t first, const int vectors, const int ways) {
     enum { PARTS = VQZI_CONV_BLOCK / LANES };
     size_t block = (size_t)conv->pairs * 2 * VQZI_CONV_BLOCK;
     const int16_t *weights = conv->weights + first / VQZI_CONV_BLOCK * block;
+    uint32_t left = conv->pairs;
     vec acc[8];
 
     FOR_EACH (v, 8, vectors)
         acc[v] = load(start + first + v * LANES);
-    for (uint32_t pair = 0; pair < conv->pairs; pair++) {
-        vec_spread s = spread(src + 2 * pair);
+    FOR_EACH (v, 8, (ways - 1) * vectors)
+        acc[vectors + v] = set_all(0);
+    for (; left >= (uint32_t)ways; left -= (uint32_t)ways) {
+        FOR_EACH (w, 4, ways) {
+            vec_spread s = spread(src + 2 * w);
+            FOR_EACH (v, 8, vectors)
+                acc[w * vectors + v] = multiply_add(
+                    acc[w * vectors + v],
+                    load_pairs(weights + v / PARTS * block + v % PARTS * (2 * LANES)), s);
+            weights += 2 * VQZI_CONV_BLOCK;
+        }
+        src += 2 * ways;
+    }
+    for (; left > 0; left--) {
+        vec_spread s = spread(src);
         FOR_EACH (v, 8, vectors)
             acc[v] = multiply_add(
                 acc[v], load_pairs(weights + v / PARTS * block + v % PARTS * (2 * LANES)), s);
         weights += 2 * VQZI_CONV_BLOCK;
+        src += 2;
     }
+    FOR_EACH (v, 8, (ways - 1) * vectors)
+        acc[v % vectors] = add(acc[v % vectors], acc[vectors + v]);
     FOR_EACH (v, 8, vectors) {
-        vec t = shift_each(acc[v], load(conv->shifts + first + v * LANES));
-        t = maximum(t, shift_all(t, conv->slope));
-        t = minimum(maximum(t, set_all(conv->minimum)), set_all(conv->maximum));
-        store_narrow(dst + first + v * LANES, t);
+        acc[v] = shift_each(acc[v], load(conv->shifts + first + v * LANES));
+        acc[v] = maximum(acc[v], shift_all(acc[v], conv->slope));
     }
+    FOR_EACH (v, 4, vectors / 2)
+        store_pair(dst + first + v * 2 * LANES, acc[2 * v], acc[2 * v + 1], conv->minimum,
+                   conv->maximum);
+    if (vectors == 1)
+        store_narrow(dst + first, minimum(maximum(acc[0], set_all(conv->minimum)),
+                                          set_all(conv->maximum)));
 }
 
 static VQZI_MATVEC_KERNEL(NAME(matvec)) {
     for (uint32_t first = 0; first < conv->out_channels;) {
         uint32_t left = (conv->out_channels - first + LANES - 1) / LANES;
         if (left >= 8) {
-            matvec_block(conv, start, src, dst, first, 8);
+            matvec_block(conv, start, src, dst, first, 8, 1);
             first += 8 * LANES;
         } else if (left >= 4) {
-            matvec_block(conv, start, src, dst, first, 4);
+            matvec_block(conv, start, src, dst, first, 4, 2);
             first += 4 * LANES;
         } else if (left >= 2) {
-            matvec_block(conv, start, src, dst, first, 2);
+            matvec_block(conv, start, src, dst, first, 2, 4);
             first += 2 * LANES;
         } else {
-            matvec_block(conv, start, src, dst, first, 1);
+            matvec_block(conv, start, src, dst, first, 1, 4);
             first += LANES;
         }
     }

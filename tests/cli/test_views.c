@@ -334,6 +334,8 @@ static void test_sample(void **state) {
         assert_int_equal(p.image.pixels[61 * p.image.stride + 100 * channels[i]], blank);
         picture_clear(&p);
         picture_clear(&one);
+        if (channels[i] == 1)
+            assert_fails(run_vqz("sample -m m.vqm -o x.ppm"), "x.ppm: ", "gray", START_FILES + 3);
     }
     int files = START_FILES + 3;
     assert_fails(run_vqz("sample -m plain.vqm -o x.png"), "plain.vqm: ", "no prior", files);

@@ -155,6 +155,35 @@ static void test_regions(void **state) {
     }
 }
 
+/* Work tiles of any size that the memory limit leaves. */
+static void test_little_memory(void **state) {
+    (void)state;
+    int done = 0;
+    for (uint64_t m = 0; m < 4; m++) {
+        sample_file made = make_file(300 + m, 1900, 40, m % 2, VQZ_ENTROPY_AUTO, false);
+        for (uint64_t limit = 1 << 18; limit < 1 << 26; limit += limit / 4) {
+            vqz_context_options options;
+            vqz_context *context;
+            vqz_decoder *decoder;
+            vqz_decode_options region = {.x = 795, .y = 1, .width = 500, .height = 30};
+            vqz_context_options_init(&options);
+            options.threads = 1;
+            options.limits.max_memory = limit;
+            assert_int_equal(vqz_context_create(&context, &options, NULL), VQZ_OK);
+            vqz_status status = vqz_decoder_create_with(&decoder, context, made.model, made.file,
+                                                        made.size, &region, NULL);
+            if (status == VQZ_OK) {
+                vqz_decoder_free(decoder);
+                check_region(context, &made, region.x, region.y, region.width, region.height);
+                done++;
+            }
+            vqz_context_free(context);
+        }
+        clear_file(&made);
+    }
+    assert_true(done > 20);
+}
+
 /* A corner of a large picture needs one tile of it. */
 static void test_few_tiles(void **state) {
     (void)state;
@@ -413,6 +442,7 @@ int main(void) {
     printf("SEED=%llu\n", (unsigned long long)seed);
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_regions),
+        cmocka_unit_test(test_little_memory),
         cmocka_unit_test(test_few_tiles),
         cmocka_unit_test(test_cut_files),
         cmocka_unit_test(test_whole_tiles_of_a_cut_file),

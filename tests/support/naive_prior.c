@@ -110,7 +110,7 @@ static int64_t code_ordered(const vqzi_model *model, int quality, stream *s,
     int64_t low = -(plane->codes / 2), high = plane->codes - 1 - plane->codes / 2;
     int64_t gain = prior->mean_gains[plane->channels[0]];
     int64_t step = naive_step(model, quality, plane->channels[0]);
-    int64_t mean8 = (m * (gain / step) + 2048) >> 12;
+    int64_t mean8 = (m * (gain / step) + (1 << 17)) >> 18;
     mean8 = VQZI_MAX(8 * low, VQZI_MIN(8 * high, mean8));
     int64_t class = VQZI_MAX(0, VQZI_MIN(VQZI_CLASSES - 1, (spread + 32) >> 6));
     int64_t near = (mean8 + 4) >> 3, phase = mean8 - 8 * near, sign = phase < 0 ? -1 : 1;

@@ -87,6 +87,14 @@ INLINE void store_narrow(int16_t *dst, vec a) {
     vst1q_s16(dst, vmovn_high_s32(vmovn_s32(a.low), a.high));
 }
 
+INLINE void store_pair(int16_t *dst, vec a, vec b, int minimum, int maximum) {
+    int16x8_t low = vdupq_n_s16((int16_t)minimum), high = vdupq_n_s16((int16_t)maximum);
+    int16x8_t t = vqmovn_high_s32(vqmovn_s32(a.low), a.high);
+    vst1q_s16(dst, vminq_s16(vmaxq_s16(t, low), high));
+    t = vqmovn_high_s32(vqmovn_s32(b.low), b.high);
+    vst1q_s16(dst + 8, vminq_s16(vmaxq_s16(t, low), high));
+}
+
 INLINE void narrow_act(int16_t *dst, const int16_t *src, int slope, int minimum) {
     int16x8_t shift = vdupq_n_s16((int16_t)-slope), floor = vdupq_n_s16((int16_t)minimum);
     for (int i = 0; i < 2 * LANES; i += 8) {

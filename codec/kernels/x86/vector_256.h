@@ -66,6 +66,13 @@ INLINE void store_narrow(int16_t *dst, vec a) {
     _mm_storeu_si128((__m128i *)dst, packed);
 }
 
+INLINE void store_pair(int16_t *dst, vec a, vec b, int minimum, int maximum) {
+    __m256i t = _mm256_permute4x64_epi64(_mm256_packs_epi32(a, b), 0xd8);
+    t = _mm256_max_epi16(t, _mm256_set1_epi16((int16_t)minimum));
+    t = _mm256_min_epi16(t, _mm256_set1_epi16((int16_t)maximum));
+    _mm256_storeu_si256((__m256i *)dst, t);
+}
+
 INLINE void narrow_act(int16_t *dst, const int16_t *src, int slope, int minimum) {
     __m256i t = _mm256_loadu_si256((const __m256i *)src);
     t = _mm256_max_epi16(t, _mm256_sra_epi16(t, _mm_cvtsi32_si128(slope)));

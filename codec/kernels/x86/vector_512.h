@@ -65,6 +65,14 @@ INLINE void store_narrow(int16_t *dst, vec a) {
     _mm256_storeu_si256((__m256i *)dst, _mm512_cvtepi32_epi16(a));
 }
 
+INLINE void store_pair(int16_t *dst, vec a, vec b, int minimum, int maximum) {
+    __m512i t = _mm512_castsi256_si512(_mm512_cvtsepi32_epi16(a));
+    t = _mm512_inserti64x4(t, _mm512_cvtsepi32_epi16(b), 1);
+    t = _mm512_max_epi16(t, _mm512_set1_epi16((int16_t)minimum));
+    t = _mm512_min_epi16(t, _mm512_set1_epi16((int16_t)maximum));
+    _mm512_storeu_si512(dst, t);
+}
+
 INLINE void narrow_act(int16_t *dst, const int16_t *src, int slope, int minimum) {
     __m512i t = _mm512_loadu_si512(src);
     t = _mm512_max_epi16(t, _mm512_sra_epi16(t, _mm_cvtsi32_si128(slope)));
