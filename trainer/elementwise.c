@@ -10,7 +10,7 @@
 #include <omp.h>
 #include <string.h>
 
-enum { BLOCK = TENSOR_MAX_CHANNELS }; /* floats worked on at a time: whole pixels */
+enum { BLOCK = 1024 }; /* floats worked on at a time: whole pixels, so one pixel may have more */
 
 /* The loops on blocks, compiled for wider vectors where the processor has them.  The width of a
    vector changes no result: products and sums are rounded one by one (C11 mode fuses none). */
@@ -64,7 +64,7 @@ WIDE static void activate_gradient(float *restrict dst, const float *restrict ou
 
 WIDE static void sum_pixels(double *restrict sums, const float *restrict src, size_t pixels,
                             size_t channels) {
-    float block[BLOCK];
+    float block[TENSOR_MAX_CHANNELS];
     memcpy(block, src, channels * sizeof *block);
     for (size_t p = 1; p < pixels; p++) {
         src += channels;
@@ -120,7 +120,7 @@ static void copy(void *dst, tensor_type dst_type, size_t dst_offset, const void 
         return;
     }
     for (size_t i = 0; i < n; i += BLOCK) {
-        float buffer[BLOCK];
+        float buffer[TENSOR_MAX_CHANNELS];
         size_t count = VQZI_MIN(n - i, (size_t)BLOCK);
         store(dst, dst_type, dst_offset + i, load(src, src_type, src_offset + i, count, buffer),
               count);
@@ -139,8 +139,8 @@ typedef struct blocks {
 
 static blocks make_blocks(const tensor_shape *s) {
     blocks k = {.channels = (size_t)s->channels, .pixels = (size_t)s->height * (size_t)s->width};
-    assert(k.channels <= BLOCK);
-    k.per_block = BLOCK / k.channels;
+    assert(k.channels <= TENSOR_MAX_CHANNELS);
+    k.per_block = VQZI_MAX(BLOCK / k.channels, (size_t)1);
     k.per_sample = (k.pixels + k.per_block - 1) / k.per_block;
     k.total = k.per_sample * (size_t)s->batch;
     return k;
@@ -160,7 +160,7 @@ void epilogue(const backend *b, const epilogue_args *args) {
     const float slope = activation_slope(a.activation, a.slope);
 #pragma omp parallel for schedule(static) num_threads(backend_threads(b))
     for (size_t i = 0; i < k.total; i++) {
-        float value[BLOCK], other[BLOCK];
+        float value[TENSOR_MAX_CHANNELS], other[TENSOR_MAX_CHANNELS];
         size_t sample, offset, pixels;
         block_at(&k, i, &sample, &offset, &pixels);
         size_t n = pixels * k.channels;
@@ -192,7 +192,7 @@ void gradient(const backend *b, const gradient_args *args) {
 #pragma omp single
         used = (int)threads;
         for (size_t i = k.total * thread / threads; i < k.total * (thread + 1) / threads; i++) {
-            float value[BLOCK], other[BLOCK];
+            float value[TENSOR_MAX_CHANNELS], other[TENSOR_MAX_CHANNELS];
             size_t sample, offset, pixels;
             block_at(&k, i, &sample, &offset, &pixels);
             size_t n = pixels * k.channels;
@@ -243,7 +243,7 @@ void channel_max(const tensor_shape *shape, const void *src, tensor_type type, f
     const blocks k = make_blocks(shape);
     memset(max_abs, 0, k.channels * sizeof *max_abs);
     for (size_t i = 0; i < k.total; i++) {
-        float buffer[BLOCK];
+        float buffer[TENSOR_MAX_CHANNELS];
         size_t sample, offset, pixels;
         block_at(&k, i, &sample, &offset, &pixels);
         max_pixels(max_abs, load(src, type, offset, pixels * k.channels, buffer), pixels,

@@ -44,7 +44,7 @@ void export_find_groups(const network_spec *spec, ranges *r) {
 }
 
 static vqz_status collect_ranges(const network *net, const network_spec *spec, ranges *r) {
-    float channel_max[VQZI_MAX_CHANNELS];
+    float channel_max[TENSOR_MAX_CHANNELS];
     for (int reg = 0; reg <= spec->layer_count; reg++) {
         VQZ_TRY(network_register_max(net, reg, channel_max));
         for (int c = 0; c < width_of(spec, reg); c++)

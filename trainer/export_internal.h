@@ -2,6 +2,7 @@
 #ifndef TRAINER_EXPORT_INTERNAL_H
 #define TRAINER_EXPORT_INTERNAL_H
 
+#include "trainer/tensor.h"
 #include "trainer/trainer.h"
 
 enum { MAX_REGISTERS = NETWORK_MAX_LAYERS + 1 };

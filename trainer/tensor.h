@@ -63,7 +63,7 @@ VQZ_MUST_CHECK vqz_status conv_backward_weights(conv *c, const void *src, const 
 
 /* ---- elementwise passes (elementwise.c) ---- */
 
-enum { TENSOR_MAX_CHANNELS = 1024 };
+enum { TENSOR_MAX_CHANNELS = 4096 };
 
 /* Shape of a tensor as the passes see it. */
 typedef struct tensor_shape {

@@ -94,8 +94,8 @@ static void test_presets(void **state) {
     for (int channels = 1; channels <= 4; channels++) {
         if (channels == 2)
             continue;
-        const char *names[] = {"classic", "photo"};
-        for (int i = 0; i < 2; i++) {
+        const char *names[] = {"classic", "photo", "fast", "best", "graphics", "tiny"};
+        for (int i = 0; i < 6; i++) {
             assert_int_equal(preset_build(names[i], channels, 0, 0, &spec, &settings, &diag),
                              VQZ_OK);
             const layer *last = &spec.synthesis.layers[spec.synthesis.layer_count - 1];
@@ -106,6 +106,9 @@ static void test_presets(void **state) {
             for (int p = 0; p < spec.plane_count; p++)
                 covered += spec.planes[p].dims;
             assert_int_equal(covered, spec.latent_channels);
+            const stage_spec *end = &spec.stages[spec.stage_count - 1];
+            assert_int_equal(end->end, spec.latent_channels);
+            assert_int_equal(end->first_plane + end->planes, spec.plane_count);
         }
     }
     /* The literature's figures: K = 512, D = 64, beta = 0.25. */
@@ -116,6 +119,8 @@ static void test_presets(void **state) {
     assert_int_equal(preset_build("classic", 3, 4096, 0, &spec, &settings, &diag), VQZ_OK);
     assert_int_equal(preset_build("classic", 3, 4097, 0, &spec, &settings, &diag),
                      VQZ_ERROR_ARGUMENT);
+    assert_int_equal(preset_build("photo", 3, 512, 0, &spec, &settings, &diag),
+                     VQZ_ERROR_ARGUMENT); /* its codebooks have fixed sizes */
     assert_int_equal(preset_build("photo", 3, 0, 200, &spec, &settings, &diag),
                      VQZ_ERROR_ARGUMENT);
     assert_int_equal(preset_build("sharp", 3, 0, 0, &spec, &settings, &diag), VQZ_ERROR_ARGUMENT);
