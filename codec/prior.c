@@ -158,8 +158,9 @@ uint64_t vqzi_prior_memory(const vqzi_model *model, uint32_t rows, uint32_t colu
                         context_elements(rows, columns, most.own) + 2 * most.hidden +
                         most.outputs + most.codes + 2 * most.values;
     uint64_t words = columns * most.hidden + most.offsets;
-    if (encode) /* symbols, escapes among them; the array grows by doubling */
-        words += 4ull * rows * columns * model->plane_count;
+    if (encode) /* the readers of further passes; symbols, escapes among them, in an array that doubles */
+        words += VQZI_PRIOR_READERS * most.hidden + most.outputs +
+                 4ull * rows * columns * model->plane_count;
     return elements * sizeof(int16_t) + words * sizeof(int32_t);
 }
 
@@ -280,8 +281,19 @@ void vqzi_prior_free(vqzi_prior_coder *coder) {
     free(coder->hidden[1]);
     free(coder->outputs);
     free(coder->frequencies);
+    free(coder->reader_sums);
+    free(coder->kept);
     vqzi_rans_encoder_clear(&coder->rans);
     free(coder);
+}
+
+vqz_status vqzi_prior_reserve_readers(vqzi_prior_coder *coder) {
+    sizes most = find_sizes(coder->prepared->model);
+    if (!coder->reader_sums)
+        coder->reader_sums = allocate(VQZI_PRIOR_READERS * most.hidden, sizeof *coder->reader_sums);
+    if (!coder->kept)
+        coder->kept = allocate(most.outputs, sizeof *coder->kept);
+    return coder->reader_sums && coder->kept ? VQZ_OK : VQZ_ERROR_MEMORY;
 }
 
 /* ---- running ---- */
@@ -322,29 +334,56 @@ void vqzi_prior_begin_stage(vqzi_prior_coder *coder, uint32_t index) {
     memset(coder->own, 0, rows * pitch_of(coder, coder->stage->own) * sizeof *coder->own);
 }
 
-void vqzi_prior_begin_row(vqzi_prior_coder *coder, uint32_t y) {
+/* The sums of `count` positions of a row from x on, but for the taps to the left. */
+static void sum_row(vqzi_prior_coder *coder, uint32_t y, uint32_t x, uint32_t count,
+                    int32_t *sums) {
     const vqzi_prepared_stage *stage = coder->stage;
     int32_t *offsets = coder->offsets[stage - coder->prepared->stages][0];
     size_t corner = VQZI_PRIOR_MARGIN - stage->reach; /* first tap of position (0, 0) */
     size_t known_pitch = pitch_of(coder, stage->begin), own_pitch = pitch_of(coder, stage->own);
     vqzi_conv_job known = {&stage->known, offsets,
-                           coder->known + (y + corner) * known_pitch + corner * stage->begin,
-                           known_pitch, NULL, NULL, coder->columns};
+                           coder->known + (y + corner) * known_pitch + (x + corner) * stage->begin,
+                           known_pitch, NULL, NULL, count};
     vqzi_conv_job above = {&stage->above, stage->begin > 0 ? NULL : offsets,
-                           coder->own + (y + corner) * own_pitch + corner * stage->own,
-                           own_pitch, NULL, NULL, coder->columns};
+                           coder->own + (y + corner) * own_pitch + (x + corner) * stage->own,
+                           own_pitch, NULL, NULL, count};
     if (stage->begin > 0)
-        coder->kernels.sums(&known, coder->sums);
-    coder->kernels.sums(&above, coder->sums);
+        coder->kernels.sums(&known, sums);
+    coder->kernels.sums(&above, sums);
+}
+
+void vqzi_prior_begin_row(vqzi_prior_coder *coder, uint32_t y) {
+    sum_row(coder, y, 0, coder->columns, coder->sums);
+}
+
+/* The layers after the first, whose values are in hidden[0]. */
+static const int16_t *run_rest(vqzi_prior_coder *coder) {
+    const vqzi_prepared_stage *stage = coder->stage;
+    int32_t *const *offsets = coder->offsets[stage - coder->prepared->stages];
+    coder->kernels.matvec(&stage->middle, offsets[1], coder->hidden[0], coder->hidden[1]);
+    coder->kernels.matvec(&stage->last, offsets[2], coder->hidden[1], coder->outputs);
+    return coder->outputs;
 }
 
 const int16_t *vqzi_prior_outputs(vqzi_prior_coder *coder, uint32_t y, uint32_t x) {
     const vqzi_prepared_stage *stage = coder->stage;
-    int32_t *const *offsets = coder->offsets[stage - coder->prepared->stages];
-    const int16_t *left = vqzi_prior_own(coder, y, (int64_t)x - stage->reach);
-    const int32_t *sums = coder->sums + x * padded(stage->left.out_channels);
-    coder->kernels.matvec(&stage->left, sums, left, coder->hidden[0]);
-    coder->kernels.matvec(&stage->middle, offsets[1], coder->hidden[0], coder->hidden[1]);
-    coder->kernels.matvec(&stage->last, offsets[2], coder->hidden[1], coder->outputs);
-    return coder->outputs;
+    coder->kernels.matvec(&stage->left, coder->sums + x * vqzi_prior_hidden(stage),
+                          vqzi_prior_own(coder, y, (int64_t)x - stage->reach), coder->hidden[0]);
+    return run_rest(coder);
+}
+
+void vqzi_prior_position_sums(vqzi_prior_coder *coder, uint32_t y, uint32_t x, int32_t *sums) {
+    const vqzi_prepared_stage *stage = coder->stage;
+    vqzi_conv_job left = {&stage->left, NULL,
+                          vqzi_prior_own(coder, y, (int64_t)x - stage->reach), 0, NULL, NULL, 1};
+    sum_row(coder, y, x, 1, sums);
+    coder->kernels.sums(&left, sums);
+}
+
+const int16_t *vqzi_prior_finish(vqzi_prior_coder *coder, const int32_t *sums) {
+    vqzi_conv none = coder->stage->left; /* no taps are left */
+    none.kernel = 0;
+    none.pairs = 0;
+    coder->kernels.matvec(&none, sums, coder->outputs, coder->hidden[0]);
+    return run_rest(coder);
 }

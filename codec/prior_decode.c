@@ -44,7 +44,7 @@ static bool decode_excess(vqzi_rans_decoder *rans, uint32_t bits, int32_t *exces
 static inline bool decode_scalar(vqzi_rans_decoder *rans, const vqzi_prepared_prior *prepared,
                                  const vqzi_prior_plane *plane, const vqzi_prior_guess *guess,
                                  uint32_t *code) {
-    enum { CENTRE = 7, LIKELY = 3 << 14 };
+    enum { CENTRE = 7, LIKELY = 15 << 12 };
     const uint16_t *starts = prepared->starts[guess->table];
     uint32_t slot = vqzi_rans_slot(rans);
     uint32_t likely = (uint16_t)(starts[CENTRE + 1] - starts[CENTRE]);

@@ -18,7 +18,9 @@
 enum {
     VQZI_PRIOR_MARGIN = 2, /* positions around a tile */
     VQZI_STARTS = 24,      /* of a table: 16, their end, and room that aligns it */
-    VQZI_COST_BITS = 8     /* fraction of a cost in bits */
+    VQZI_COST_BITS = 8,    /* fraction of a cost in bits */
+    /* positions that read a code of their stage, with 5 x 5 taps, and one more */
+    VQZI_PRIOR_READERS = 12 + 1
 };
 
 typedef struct vqzi_prepared_stage {
@@ -81,6 +83,9 @@ struct vqzi_prior_coder {
     uint16_t *frequencies; /* (most codes of a plane) */
     int16_t unwanted[VQZI_MAX_LATENT_CHANNELS]; /* where latents go that nobody asked for */
     vqzi_rans_encoder rans;
+    /* further passes of the encoder, else NULL */
+    int32_t *reader_sums; /* (READERS, hidden) */
+    int16_t *kept;        /* outputs of a position */
 };
 
 /* Starts a tile, then each stage in order; the codes of one must be placed before the next begins. */
@@ -90,6 +95,18 @@ void vqzi_prior_begin_stage(vqzi_prior_coder *coder, uint32_t index);
    of position x of that row. */
 void vqzi_prior_begin_row(vqzi_prior_coder *coder, uint32_t y);
 const int16_t *vqzi_prior_outputs(vqzi_prior_coder *coder, uint32_t y, uint32_t x);
+
+/* For a position out of turn: the sums of its first layer (hidden), all taps included, and what the last
+   layer says to such sums. */
+void vqzi_prior_position_sums(vqzi_prior_coder *coder, uint32_t y, uint32_t x, int32_t *sums);
+const int16_t *vqzi_prior_finish(vqzi_prior_coder *coder, const int32_t *sums);
+/* Memory for further passes: READERS positions' sums. */
+VQZ_MUST_CHECK vqz_status vqzi_prior_reserve_readers(vqzi_prior_coder *coder);
+
+/* Elements of the sums of a position. */
+static inline size_t vqzi_prior_hidden(const vqzi_prepared_stage *stage) {
+    return (stage->left.out_channels + VQZI_CONV_BLOCK - 1u) / VQZI_CONV_BLOCK * VQZI_CONV_BLOCK;
+}
 
 /* The stage's own context of a position; positions outside the tile are in the margin. */
 static inline int16_t *vqzi_prior_own(const vqzi_prior_coder *coder, int64_t y, int64_t x) {

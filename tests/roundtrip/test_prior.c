@@ -140,7 +140,8 @@ static void check_tile(test_random *random, const vqz_model *model, uint32_t row
         /* one byte fewer or more is no stream, or one of other codes: there is one spelling of each */
         size_t size = sizes[scans - 1];
         uint8_t *other = allocate(size + 1, 1);
-        memcpy(other, data[scans - 1], size);
+        if (size > 0)
+            memcpy(other, data[scans - 1], size);
         data[scans - 1] = other;
         for (size_t near = size - (size > 0); near <= size + 1; near++) {
             sizes[scans - 1] = near;
