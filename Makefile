@@ -249,7 +249,7 @@ bench: all $(BENCH_CODEC) $(BUILD)/tests/kernels/test_kernels \
 # Rate and distortion beside JPEG, WebP, AVIF and JPEG XL (Debian: libjpeg-turbo-progs, webp, libavif-bin,
 # libjxl-tools) on a folder of pictures; also $(BUILD)/bench/rd.md, rd.csv (every picture) and rd.svg.
 #   MODEL=file.vqm     none: the others alone
-#   QUALITIES=1,50,100 of vqz; else one for each level of the model
+#   QUALITIES=1,50,100 of vqz; else one for each level of the model.  EFFORT=9 of its encoder
 #   RANGE=0.1:0.9      bits per pixel that BD-rate and the plot are about
 #   LIMIT=40           so many pictures, spread evenly over the folder
 #   PEERS=webp,jxl     of jpeg webp avif400 avif420 avif444 jxl, or none
@@ -263,7 +263,7 @@ BENCH_CACHE ?= $(BUILD)/bench/cache
 .PHONY: bench-rd
 bench-rd: $(BENCH_RD) $(BUILD)/tests/bench/launch
 	@$(BENCH_RD) $(if $(filter none,$(MODEL)),,-m '$(MODEL)') -o '$(RD_OUT)' -c '$(BENCH_CACHE)' \
-	    $(if $(QUALITIES),-q '$(QUALITIES)') $(if $(RANGE),-r '$(RANGE)') $(if $(LIMIT),-n $(LIMIT)) \
+	    $(if $(QUALITIES),-q '$(QUALITIES)') $(if $(RANGE),-r '$(RANGE)') $(if $(EFFORT),-e $(EFFORT)) $(if $(LIMIT),-n $(LIMIT)) \
 	    $(if $(PEERS),-p '$(PEERS)') $(if $(RD_JOBS),-j $(RD_JOBS)) \
 	    $(if $(TITLE),-t '$(TITLE)') '$(FOLDER)'
 
@@ -301,7 +301,7 @@ help:
 	@echo 'make bench       speed, memory, start-up beside WebP, AVIF and JPEG XL (build/bench);'
 	@echo '                 FOLDER=pictures LARGE=picture HUGE=1 QUALITY=80 QUICK=1'
 	@echo 'make bench-rd    bytes, PSNR, MS-SSIM, BD-rate beside JPEG, WebP, AVIF and JPEG XL (build/bench);'
-	@echo '                 MODEL=file.vqm FOLDER=pictures RANGE=0.1:0.9 QUALITIES=1,50,100 LIMIT=40'
+	@echo '                 MODEL=file.vqm FOLDER=pictures RANGE=0.1:0.9 QUALITIES=1,50,100 EFFORT=9 LIMIT=40'
 	@echo '                 PEERS=webp,jxl BENCH_CACHE=folder'
 	@echo 'make bench-speed GMAC/s of training and of the integer kernels (CSV=file: these as a table)'
 	@echo 'make bench-train training steps beside PyTorch; FOLDER=pictures SECONDS=4'

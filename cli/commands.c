@@ -176,7 +176,7 @@ static const option train_option_table[] = {
     TRAIN_FLAG("resume", resume, "continue from the checkpoint beside the model"),
     { 0, "init", "MODEL", OPTION_TEXT, AT(train.init), 0, 0,
       "start from this model's weights (fine-tuning)" },
-    TRAIN_REAL("beta", "X", beta, 0, 1000, "weight of the commitment loss; default 0.25"),
+    TRAIN_REAL("beta", "X", beta, 0, 1000, "weight of the commitment loss; default: the preset's"),
     TRAIN_REAL("warm", "X", warm, 0, 1,
                "part of the run with noise in place of codes; default: as\n"
                "suits the preset, none for a model that is fine-tuned"),

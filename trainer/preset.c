@@ -224,19 +224,19 @@ static void build_tiny(model_spec *spec, train_settings *settings, int dims) {
     int linear = linear_analysis(spec);
     int reg = network_s2d(net, 0, 4);
     reg = network_conv(net, reg, 64, 3, 1, ACT_LEAKY, 3, -1, 1);
-    reg = network_conv(net, reg, 128, 3, 2, ACT_LEAKY, 3, -1, spec->levels);
-    reg = residual(net, reg, 128, ACT_NONE);
-    reg = network_conv(net, reg, 192, 3, 2, ACT_LEAKY, 3, -1, 1);
-    reg = residuals(net, reg, 192, 2, ACT_LEAKY);
+    reg = network_conv(net, reg, 96, 3, 2, ACT_LEAKY, 3, -1, spec->levels);
+    reg = residual(net, reg, 96, ACT_NONE);
+    reg = network_conv(net, reg, 128, 3, 2, ACT_LEAKY, 3, -1, 1);
+    reg = residual(net, reg, 128, ACT_LEAKY);
     network_conv(net, reg, spec->latent_channels, 1, 1, ACT_NONE, 0, linear, 1);
 
     net = &spec->synthesis;
     linear = linear_synthesis(spec);
-    reg = network_conv(net, 0, 256, 3, 1, ACT_LEAKY, 3, -1, spec->levels);
-    reg = residuals(net, reg, 256, 2, ACT_LEAKY);
-    reg = network_conv(net, reg, 512, 3, 1, ACT_LEAKY, 3, -1, 1);
-    reg = network_d2s(net, reg, 2);
+    reg = network_conv(net, 0, 128, 3, 1, ACT_LEAKY, 3, -1, spec->levels);
     reg = residual(net, reg, 128, ACT_LEAKY);
+    reg = network_conv(net, reg, 256, 3, 1, ACT_LEAKY, 3, -1, 1);
+    reg = network_d2s(net, reg, 2);
+    reg = residual(net, reg, 64, ACT_LEAKY);
     reg = network_conv(net, reg, 64 * spec->channels, 3, 1, ACT_NONE, 0, linear, 1);
     network_d2s(net, reg, 8);
 

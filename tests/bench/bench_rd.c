@@ -3,7 +3,8 @@
  * files.
  *
  *   bench_rd [-m MODEL.vqm] [-o OUTPUT] [-c CACHE] [-q QUALITIES] [-r LEAST:MOST] [-n PICTURES]
- *            [-p PEERS] [-j JOBS] [-b BACKGROUND] [-t TITLE] FOLDER
+ *            [-p PEERS] [-j JOBS] [-b BACKGROUND] [-t TITLE]
+ *            [-e EFFORT] FOLDER
  *
  * Without a model the peers are measured alone.  Pictures are flattened over the background
  * (ffffff); when all of the folder are gray, or the model is, gray is what is coded and compared.
@@ -136,6 +137,8 @@ static void measure_vqz(const rd_bench *b, vqz_context *context, const rd_codec 
         size_t size;
         vqz_encode_options_init(&options);
         options.quality = atoi(c->settings[i]);
+        if (b->effort > 0)
+            options.effort = b->effort;
         if (vqz_encode(context, b->model, original, &options, &file, &size, &diag) != VQZ_OK ||
             vqz_decode(context, b->model, file, size, &decoded, &diag) != VQZ_OK)
             bench_die("%s: %s", b->names[index], diag.message);
@@ -214,7 +217,7 @@ static _Noreturn void usage(void) {
 }
 
 static void read_options(rd_bench *b, settings *s, int argc, char **argv) {
-    for (int letter; (letter = getopt(argc, argv, "m:o:c:q:r:n:p:j:b:t:")) != -1;) {
+    for (int letter; (letter = getopt(argc, argv, "m:o:c:q:r:n:p:j:b:t:e:")) != -1;) {
         char rest;
         switch (letter) {
         case 'm':
@@ -248,6 +251,9 @@ static void read_options(rd_bench *b, settings *s, int argc, char **argv) {
             break;
         case 't':
             b->title = optarg;
+            break;
+        case 'e':
+            b->effort = atoi(optarg);
             break;
         default:
             usage();

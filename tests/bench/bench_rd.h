@@ -34,6 +34,7 @@ typedef struct rd_bench {
     char model_hash[9];
     double least_bpp, most_bpp; /* the RANGE; 0 and INFINITY without one */
     uint32_t background;
+    int effort; /* of vqz; 0: its default */
     vqz_model *model; /* NULL: peers alone */
     corpus *corpus;
     size_t picture_count;
