@@ -207,21 +207,23 @@ static vqz_status init_parameters(trainer *t) {
 
 /* The prior reads latents in units of their deviations around zero, over all levels. */
 static vqz_status init_prior(trainer *t) {
-    enum { BATCHES = 4 };
+    enum { CROPS = 64 }; /* however large the batch is */
     size_t D = (size_t)t->spec.latent_channels;
     double squares[VQZI_MAX_LATENT_CHANNELS] = {0};
     float deviations[VQZI_MAX_LATENT_CHANNELS];
-    for (int b = 0; b < BATCHES; b++) {
-        take_crops(t, random_next(&t->run.random), 0, 1);
+    uint64_t draw = random_next(&t->run.random);
+    for (int first = 0; first < CROPS; first += t->batch) {
+        size_t count = (size_t)VQZI_MIN(t->batch, CROPS - first) * t->per_sample;
+        take_crops(t, draw, first, 1);
         for (int i = 0; i < t->batch; i++)
-            t->levels[i] = (i + b) % t->spec.levels;
+            t->levels[i] = (first + i) % t->spec.levels;
         VQZ_TRY(network_forward(t->analysis, t->parameters, t->input, t->levels, t->latent));
-        for (size_t n = 0; n < t->positions; n++)
+        for (size_t n = 0; n < count; n++)
             for (size_t c = 0; c < D; c++)
                 squares[c] += (double)t->latent[n * D + c] * t->latent[n * D + c];
     }
     for (size_t c = 0; c < D; c++)
-        deviations[c] = (float)sqrt(squares[c] / (BATCHES * (double)t->positions));
+        deviations[c] = (float)sqrt(squares[c] / (CROPS * (double)t->per_sample));
     prior_init(t->prior, deviations, &t->run.random);
     return VQZ_OK;
 }
