@@ -176,8 +176,8 @@ static void test_classic_as_with_twice_the_batch(void **state) {
         assert_int_equal(count_said("WARNING: the processes"), 0);
         snprintf(line, sizeof line, "%%s train -o one.vqm --batch 6 --steps 40 -f %s%s", CLASSIC, kind);
         must_run(line);
-        assert_int_equal(compare_logs("two.vqm.csv", "one.vqm.csv", 1e-3), 40);
-        compare_codebooks("two.vqm", "one.vqm", 0.01);
+        assert_int_equal(compare_logs("two.vqm.csv", "one.vqm.csv", 1e-2), 40);
+        compare_codebooks("two.vqm", "one.vqm", 0.05);
     }
 }
 
@@ -189,7 +189,7 @@ static void test_photo_as_with_twice_the_batch(void **state) {
     assert_int_equal(count_said("2 processes hold the same state"), 1);
     assert_int_equal(count_said("WARNING: the processes"), 0);
     must_run("%s train -o one.vqm --preset photo --batch 4 --steps 30 " COMMON);
-    assert_int_equal(compare_logs("two.vqm.csv", "one.vqm.csv", 1e-3), 30);
+    assert_int_equal(compare_logs("two.vqm.csv", "one.vqm.csv", 1e-2), 30);
     compare_codebooks("two.vqm", "one.vqm", 0.1);
 }
 
