@@ -4,12 +4,12 @@
 # One line a test with its time; all it printed when it fails.  The last line, "N passed, N failed",
 # counts the cmocka tests inside the programs; a script counts as one, and so does a program that
 # crashes, runs out of time or prints no count.  Only tests whose path contains WORD are run ("": all).
-# TEST_TIMEOUT (seconds, default 900) is for each.
+# TEST_TIMEOUT (seconds, default 600: a guard against hanging, busy machines are slow) is for each.
 set -u
 
 word=$1
 shift
-limit=${TEST_TIMEOUT:-900}
+limit=${TEST_TIMEOUT:-600}
 log=$(mktemp "${TMPDIR:-/tmp}/vqz-check.XXXXXX") || exit 1
 trap 'rm -f "$log"' EXIT
 trap 'exit 130' INT

@@ -167,17 +167,19 @@ static void test_classic_as_with_twice_the_batch(void **state) {
     (void)state;
     need_mpi();
     for (int loss = 0; loss < 2; loss++) {
-        const char *kind = loss ? "--codebook loss " : "--codebook ema ";
+        /* Rounding chooses a first code otherwise after some 15 steps where entries learn by gradient, 28
+           where they follow averages; until then the runs are alike. */
+        const char *kind = loss ? "--codebook loss --steps 12 " : "--codebook ema --steps 24 ";
         char line[1024];
-        snprintf(line, sizeof line, "%s2 %%s train -o two.vqm --batch 3 --steps 40 -f -v %s%s", MPIRUN,
-                 CLASSIC, kind);
+        snprintf(line, sizeof line, "%s2 %%s train -o two.vqm --batch 3 -f -v %s%s", MPIRUN, CLASSIC,
+                 kind);
         must_run(line);
         assert_int_equal(count_said("2 processes hold the same state"), 1);
         assert_int_equal(count_said("WARNING: the processes"), 0);
-        snprintf(line, sizeof line, "%%s train -o one.vqm --batch 6 --steps 40 -f %s%s", CLASSIC, kind);
+        snprintf(line, sizeof line, "%%s train -o one.vqm --batch 6 -f %s%s", CLASSIC, kind);
         must_run(line);
-        assert_int_equal(compare_logs("two.vqm.csv", "one.vqm.csv", 1e-2), 40);
-        compare_codebooks("two.vqm", "one.vqm", 0.05);
+        assert_int_equal(compare_logs("two.vqm.csv", "one.vqm.csv", 1e-3), loss ? 12 : 24);
+        compare_codebooks("two.vqm", "one.vqm", 0.01);
     }
 }
 
@@ -189,7 +191,7 @@ static void test_photo_as_with_twice_the_batch(void **state) {
     assert_int_equal(count_said("2 processes hold the same state"), 1);
     assert_int_equal(count_said("WARNING: the processes"), 0);
     must_run("%s train -o one.vqm --preset photo --batch 4 --steps 30 " COMMON);
-    assert_int_equal(compare_logs("two.vqm.csv", "one.vqm.csv", 1e-2), 30);
+    assert_int_equal(compare_logs("two.vqm.csv", "one.vqm.csv", 1e-3), 30);
     compare_codebooks("two.vqm", "one.vqm", 0.1);
 }
 
