@@ -114,9 +114,9 @@ uint64_t vqzi_prior_work(const vqzi_model *model) {
 
 /* What the stages of a model need at most. */
 typedef struct sizes {
-    uint64_t known, own;            /* channels */
+    uint64_t known, own;             /* channels */
     uint64_t hidden, outputs, codes; /* hidden: of both inner layers */
-    uint64_t values;                /* codebook entries times dimensions, all planes */
+    uint64_t values;                 /* codebook entries times dimensions, all planes */
     uint64_t offsets;
 } sizes;
 
@@ -155,12 +155,15 @@ static uint64_t context_elements(uint32_t rows, uint32_t columns, uint64_t chann
 uint64_t vqzi_prior_memory(const vqzi_model *model, uint32_t rows, uint32_t columns, bool encode) {
     sizes most = find_sizes(model);
     uint64_t elements = 2 * context_elements(rows, columns, most.known) +
-                        context_elements(rows, columns, most.own) + 2 * most.hidden +
-                        most.outputs + most.codes + 2 * most.values;
+                        context_elements(rows, columns, most.own) + 2 * most.hidden + most.outputs +
+                        most.codes + 2 * most.values;
     uint64_t words = columns * most.hidden + most.offsets;
-    if (encode) /* the readers of further passes; symbols, escapes among them, in an array that doubles */
-        words += VQZI_PRIOR_READERS * most.hidden + most.outputs +
+    if (encode) { /* further passes; readers; symbols, escapes among them, in an array that doubles
+                   */
+        elements += columns * (2 * most.hidden + most.outputs);
+        words += (VQZI_PRIOR_READERS + (uint64_t)rows * columns) * most.hidden + most.outputs +
                  4ull * rows * columns * model->plane_count;
+    }
     return elements * sizeof(int16_t) + words * sizeof(int32_t);
 }
 
@@ -222,6 +225,11 @@ static void *allocate(uint64_t count, size_t size) {
     return count > SIZE_MAX / size ? NULL : calloc((size_t)count, size);
 }
 
+/* Files are smallest at equal PSNR when bits count for a little more than the model says. */
+static uint64_t lambda_of(const vqzi_model *model, vqzi_level level, int bias) {
+    return vqzi_lambda(model, level, bias) * 5 / 4;
+}
+
 vqz_status vqzi_prior_create(vqzi_prior_coder **out, const vqzi_prepared_prior *prepared,
                              vqzi_level level, const vqzi_kernels *kernels, uint32_t rows,
                              uint32_t columns, bool encode) {
@@ -234,7 +242,7 @@ vqz_status vqzi_prior_create(vqzi_prior_coder **out, const vqzi_prepared_prior *
     coder->kernels = *kernels;
     coder->max_rows = rows;
     coder->max_columns = columns;
-    coder->lambda = encode ? vqzi_lambda(model, level, 0) : 0;
+    coder->lambda = encode ? lambda_of(model, level, 0) : 0;
     coder->planes = calloc(model->plane_count, sizeof *coder->planes);
     coder->known = allocate(context_elements(rows, columns, most.known), sizeof *coder->known);
     coder->next = allocate(context_elements(rows, columns, most.known), sizeof *coder->next);
@@ -261,7 +269,7 @@ vqz_status vqzi_prior_create(vqzi_prior_coder **out, const vqzi_prepared_prior *
 }
 
 void vqzi_prior_set_rate_bias(vqzi_prior_coder *coder, vqzi_level level, int bias) {
-    coder->lambda = vqzi_lambda(coder->prepared->model, level, bias);
+    coder->lambda = lambda_of(coder->prepared->model, level, bias);
 }
 
 void vqzi_prior_free(vqzi_prior_coder *coder) {
@@ -281,10 +289,31 @@ void vqzi_prior_free(vqzi_prior_coder *coder) {
     free(coder->hidden[1]);
     free(coder->outputs);
     free(coder->frequencies);
+    free(coder->row_hidden[0]);
+    free(coder->row_hidden[1]);
+    free(coder->row_outputs);
+    free(coder->known_sums);
     free(coder->reader_sums);
     free(coder->kept);
     vqzi_rans_encoder_clear(&coder->rans);
     free(coder);
+}
+
+vqz_status vqzi_prior_reserve_passes(vqzi_prior_coder *coder) {
+    sizes most = find_sizes(coder->prepared->model);
+    for (int i = 0; i < 2; i++)
+        if (!coder->row_hidden[i])
+            coder->row_hidden[i] =
+                allocate(coder->max_columns * most.hidden, sizeof *coder->row_hidden[i]);
+    if (!coder->row_outputs)
+        coder->row_outputs =
+            allocate(coder->max_columns * most.outputs, sizeof *coder->row_outputs);
+    if (!coder->known_sums)
+        coder->known_sums = allocate((size_t)coder->max_rows * coder->max_columns * most.hidden,
+                                     sizeof *coder->known_sums);
+    return coder->row_hidden[0] && coder->row_hidden[1] && coder->row_outputs && coder->known_sums
+               ? VQZ_OK
+               : VQZ_ERROR_MEMORY;
 }
 
 vqz_status vqzi_prior_reserve_readers(vqzi_prior_coder *coder) {
@@ -330,26 +359,51 @@ void vqzi_prior_begin_stage(vqzi_prior_coder *coder, uint32_t index) {
     if (index > 0)
         join_contexts(coder);
     coder->stage = &coder->prepared->stages[index];
+    coder->known_is_summed = false;
     size_t rows = coder->rows + 2 * (size_t)VQZI_PRIOR_MARGIN;
     memset(coder->own, 0, rows * pitch_of(coder, coder->stage->own) * sizeof *coder->own);
+}
+
+/* Adds the products of taps on one of the context arrays, or sets the sums where offsets are given:
+   of `count` positions of row y from x on. */
+static void sum_taps(const vqzi_prior_coder *coder, const vqzi_conv *conv, const int16_t *context,
+                     const int32_t *offsets, uint32_t y, uint32_t x, uint32_t count,
+                     int32_t *sums) {
+    size_t corner = VQZI_PRIOR_MARGIN - coder->stage->reach; /* first tap of position (0, 0) */
+    size_t channels = conv->in_channels, pitch = pitch_of(coder, (uint32_t)channels);
+    vqzi_conv_job job = {conv,  offsets, context + (y + corner) * pitch + (x + corner) * channels,
+                         pitch, NULL,    NULL,
+                         count};
+    coder->kernels.sums(&job, sums);
 }
 
 /* The sums of `count` positions of a row from x on, but for the taps to the left. */
 static void sum_row(vqzi_prior_coder *coder, uint32_t y, uint32_t x, uint32_t count,
                     int32_t *sums) {
     const vqzi_prepared_stage *stage = coder->stage;
-    int32_t *offsets = coder->offsets[stage - coder->prepared->stages][0];
-    size_t corner = VQZI_PRIOR_MARGIN - stage->reach; /* first tap of position (0, 0) */
-    size_t known_pitch = pitch_of(coder, stage->begin), own_pitch = pitch_of(coder, stage->own);
-    vqzi_conv_job known = {&stage->known, offsets,
-                           coder->known + (y + corner) * known_pitch + (x + corner) * stage->begin,
-                           known_pitch, NULL, NULL, count};
-    vqzi_conv_job above = {&stage->above, stage->begin > 0 ? NULL : offsets,
-                           coder->own + (y + corner) * own_pitch + (x + corner) * stage->own,
-                           own_pitch, NULL, NULL, count};
-    if (stage->begin > 0)
-        coder->kernels.sums(&known, sums);
-    coder->kernels.sums(&above, sums);
+    const int32_t *offsets = coder->offsets[stage - coder->prepared->stages][0];
+    size_t hidden = vqzi_prior_hidden(stage);
+    if (stage->begin > 0) {
+        if (coder->known_is_summed)
+            memcpy(sums, coder->known_sums + ((size_t)y * coder->columns + x) * hidden,
+                   count * hidden * sizeof *sums);
+        else
+            sum_taps(coder, &stage->known, coder->known, offsets, y, x, count, sums);
+        offsets = NULL;
+    }
+    sum_taps(coder, &stage->above, coder->own, offsets, y, x, count, sums);
+}
+
+void vqzi_prior_sum_known(vqzi_prior_coder *coder) {
+    const vqzi_prepared_stage *stage = coder->stage;
+    size_t row = coder->columns * vqzi_prior_hidden(stage);
+    if (stage->begin == 0)
+        return;
+    for (uint32_t y = 0; y < coder->rows; y++)
+        sum_taps(coder, &stage->known, coder->known,
+                 coder->offsets[stage - coder->prepared->stages][0], y, 0, coder->columns,
+                 coder->known_sums + y * row);
+    coder->known_is_summed = true;
 }
 
 void vqzi_prior_begin_row(vqzi_prior_coder *coder, uint32_t y) {
@@ -374,16 +428,45 @@ const int16_t *vqzi_prior_outputs(vqzi_prior_coder *coder, uint32_t y, uint32_t 
 
 void vqzi_prior_position_sums(vqzi_prior_coder *coder, uint32_t y, uint32_t x, int32_t *sums) {
     const vqzi_prepared_stage *stage = coder->stage;
-    vqzi_conv_job left = {&stage->left, NULL,
-                          vqzi_prior_own(coder, y, (int64_t)x - stage->reach), 0, NULL, NULL, 1};
+    vqzi_conv_job left = {
+        &stage->left, NULL, vqzi_prior_own(coder, y, (int64_t)x - stage->reach), 0, NULL, NULL, 1};
     sum_row(coder, y, x, 1, sums);
     coder->kernels.sums(&left, sums);
 }
 
-const int16_t *vqzi_prior_finish(vqzi_prior_coder *coder, const int32_t *sums) {
-    vqzi_conv none = coder->stage->left; /* no taps are left */
+/* The first layer once all its taps are summed up. */
+static vqzi_conv without_taps(const vqzi_prepared_stage *stage) {
+    vqzi_conv none = stage->left;
     none.kernel = 0;
     none.pairs = 0;
+    return none;
+}
+
+const int16_t *vqzi_prior_finish(vqzi_prior_coder *coder, const int32_t *sums) {
+    vqzi_conv none = without_taps(coder->stage);
     coder->kernels.matvec(&none, sums, coder->outputs, coder->hidden[0]);
     return run_rest(coder);
+}
+
+const int16_t *vqzi_prior_row_outputs(vqzi_prior_coder *coder, uint32_t y) {
+    const vqzi_prepared_stage *stage = coder->stage;
+    int32_t *const *offsets = coder->offsets[stage - coder->prepared->stages];
+    size_t hidden = vqzi_prior_hidden(stage);
+    vqzi_conv none = without_taps(stage);
+    vqzi_conv_job left = {
+        &stage->left, NULL,          vqzi_prior_own(coder, y, -(int64_t)stage->reach), 0, NULL,
+        NULL,         coder->columns};
+    sum_row(coder, y, 0, coder->columns, coder->sums);
+    coder->kernels.sums(&left, coder->sums);
+    /* what is written beyond a position's channels, the next position overwrites */
+    for (uint32_t x = 0; x < coder->columns; x++)
+        coder->kernels.matvec(&none, coder->sums + x * hidden, coder->outputs,
+                              coder->row_hidden[0] + (size_t)x * none.out_channels);
+    vqzi_conv_job middle = {&stage->middle, offsets[1],           coder->row_hidden[0], 0,
+                            NULL,           coder->row_hidden[1], coder->columns};
+    vqzi_conv_job last = {&stage->last, offsets[2],         coder->row_hidden[1], 0,
+                          NULL,         coder->row_outputs, coder->columns};
+    coder->kernels.conv(&middle);
+    coder->kernels.conv(&last);
+    return coder->row_outputs;
 }

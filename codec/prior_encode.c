@@ -1,11 +1,17 @@
 /*
  * prior_encode.c - a tile's latents -> its codes and their streams; see prior.h.
  *
- * Codes are chosen one after the other, each when all that its distribution depends on is known, for
- * the least (latent - entry)^2 + lambda * bits.  A code is context for others, which this choice does
- * not see.  The further passes of higher efforts do: where two codes cost nearly the same, they ask
- * what each makes of the bits at the positions whose nets read it, with the codes these have so far.
- * (Later stages read it too; they have no codes yet.)
+ * A code is chosen for the least (latent - entry)^2 + lambda * bits.  Low efforts choose one code
+ * after the other, each when all that its distribution depends on is known.  That saves too much: a
+ * code of zero makes the next ones look for zeros, and what a larger one would have told them is
+ * lost.  Higher efforts therefore begin with the nearest codes and choose all those of a stage
+ * together, each with the others as they are, a few times over; so does training, whose networks
+ * know such codes best.
+ *
+ * Even so a code does not see that it is context for others.  The further passes of the highest
+ * efforts do: where two codes cost nearly the same, they ask what each makes of the bits at the
+ * positions whose nets read it, with the codes these have so far.  (Later stages read it too; they
+ * have no codes yet.)
  *
  * All arithmetic is on integers, so that every machine writes the same file.
  */
@@ -15,9 +21,11 @@
 #include <string.h>
 
 enum {
-    EFFORT_RATE = 2, /* from here on choices look at the rate, */
-    EFFORT_PASSES = 7, /* and on to more passes, at more codes */
-    SMALL_VALUE = 2,   /* up to which 0 is worth a look */
+    EFFORT_RATE = 2,     /* from here on choices look at the rate, */
+    EFFORT_TOGETHER = 5, /* are made together */
+    EFFORT_READERS = 7,  /* and look at readers, at more codes */
+    TOGETHER_PASSES = 3, /* two of effort 5 */
+    SMALL_VALUE = 2,     /* up to which 0 is worth a look */
     CANDIDATES = 4
 };
 
@@ -58,8 +66,7 @@ static inline uint32_t scalar_cost(const vqzi_prepared_prior *prepared,
 }
 
 static void put_scalar(vqzi_rans_encoder *rans, const vqzi_prepared_prior *prepared,
-                       const vqzi_prior_plane *plane, const vqzi_prior_guess *guess,
-                       int32_t code) {
+                       const vqzi_prior_plane *plane, const vqzi_prior_guess *guess, int32_t code) {
     int32_t r = vqzi_prior_mirror(guess, code - plane->half - guess->near);
     scalar_symbol found = symbol_of(guess, r);
     const uint16_t *starts = prepared->starts[guess->table] + found.symbol;
@@ -105,9 +112,9 @@ static int find_candidates(const vqzi_prior_plane *plane, const vqzi_prior_guess
     candidates[count++] = nearest;
     if (effort >= EFFORT_RATE && nearest != zero)
         candidates[count++] = nearest + (nearest < zero) - (nearest > zero);
-    /* Codes towards the mean look cheap but make the next ones dear: alone they cost 2 % of the rate at
-       equal PSNR. */
-    if (effort < EFFORT_PASSES)
+    /* Codes towards the mean look cheap but make the next ones dear: alone they cost 2 % of the
+       rate at equal PSNR. */
+    if (effort < EFFORT_READERS)
         return count;
     int32_t towards_mean = nearest + (nearest < mean) - (nearest > mean);
     if (towards_mean != nearest && (count == 1 || towards_mean != candidates[1]))
@@ -152,8 +159,8 @@ static uint32_t choose_class(const vqzi_prior_coder *coder, const vqzi_prior_pla
         uint64_t error = 0;
         for (uint32_t i = 0; i < plane->dims; i++, value++)
             error += (uint32_t)((latents[i] - value->latent) * (latents[i] - value->latent));
-        uint64_t cost = (error << VQZI_COST_BITS) +
-                        lambda * vqzi_prior_cost(coder->prepared, frequencies[k]);
+        uint64_t cost =
+            (error << VQZI_COST_BITS) + lambda * vqzi_prior_cost(coder->prepared, frequencies[k]);
         if (cost < best_cost) {
             best_cost = cost;
             best = k;
@@ -176,7 +183,7 @@ typedef struct reader_set {
     int count;
     struct reader {
         uint32_t y, x;
-        int32_t tap; /* by which it reads (y, x): ky * kernel + kx */
+        int32_t tap;   /* by which it reads (y, x): ky * kernel + kx */
         int32_t *sums; /* (hidden) of its first layer */
     } readers[VQZI_PRIOR_READERS - 1];
     uint64_t bits; /* of all their codes */
@@ -193,8 +200,8 @@ static uint64_t position_bits(vqzi_prior_coder *coder, const vqzi_prior_tile *ti
         const vqzi_prior_plane *plane = &coder->planes[p];
         uint32_t code = tile->codes[p][y * tile->code_pitch + x];
         if (plane->ordered) {
-            vqzi_prior_guess guess = vqzi_prior_guess_scalar(plane, &prepared->model->prior,
-                                                             outputs[0], outputs[1]);
+            vqzi_prior_guess guess =
+                vqzi_prior_guess_scalar(plane, &prepared->model->prior, outputs[0], outputs[1]);
             bits += scalar_cost(prepared, plane, &guess, (int32_t)code);
             outputs += 2;
         } else {
@@ -252,15 +259,15 @@ static uint64_t readers_bits(vqzi_prior_coder *coder, const vqzi_prior_tile *til
     return bits;
 }
 
-/* Like choose_scalar, for the readers' sake too.  Only codes that cost little more than the cheapest by
-   themselves are worth the question; margin: in bits.  channel: of the stage. */
+/* Like choose_scalar, for the readers' sake too.  Only codes that cost little more than the
+   cheapest by themselves are worth the question; margin: in bits.  channel: of the stage. */
 static int32_t rechoose_scalar(vqzi_prior_coder *coder, const vqzi_prior_tile *tile,
                                const vqzi_prior_plane *plane, const vqzi_prior_guess *guess,
                                int32_t y, uint32_t margin, uint32_t channel, int32_t old,
                                reader_set *set) {
     int32_t candidates[CANDIDATES + 1];
     uint64_t costs[CANDIDATES + 1], least = UINT64_MAX, bits, best_bits = set->bits;
-    int count = find_candidates(plane, guess, y, EFFORT_PASSES, candidates), best = 0, close = 0;
+    int count = find_candidates(plane, guess, y, EFFORT_READERS, candidates), best = 0, close = 0;
     bool known = false;
     for (int i = 0; i < count; i++)
         known |= candidates[i] == old;
@@ -298,84 +305,153 @@ static int32_t rechoose_scalar(vqzi_prior_coder *coder, const vqzi_prior_tile *t
 
 /* ---- tiles ---- */
 
-/* How a pass over a stage chooses. */
+typedef enum pass_kind {
+    PASS_IN_TURN,  /* each code with those before it */
+    PASS_TOGETHER, /* each code with all others as they were before the pass */
+    PASS_READERS,  /* like IN_TURN, from codes that are there, for their readers' sake too */
+    PASS_KEEP      /* codes stay */
+} pass_kind;
+
 typedef struct search_pass {
+    pass_kind kind;
     int effort;
-    uint32_t margin; /* 0: the first pass; see rechoose_scalar */
+    uint32_t margin; /* READERS: see rechoose_scalar */
     bool write;      /* the last pass: codes are final */
 } search_pass;
 
-/* Chooses the codes of a position. */
+/* Chooses the codes of a position.  outputs: the net's for this position. */
 static void encode_position(vqzi_prior_coder *coder, const vqzi_prior_tile *tile, uint32_t y,
-                            uint32_t x, const search_pass *pass) {
+                            uint32_t x, const search_pass *pass, const int16_t *outputs,
+                            reader_set *readers) {
     const vqzi_prepared_prior *prepared = coder->prepared;
     const vqzi_prepared_stage *stage = coder->stage;
     const int16_t *latents = tile->latents + y * tile->latent_pitch +
                              (size_t)x * prepared->model->latent_channels + stage->begin;
     int16_t *own = vqzi_prior_own(coder, y, x);
-    reader_set readers;
-    if (pass->margin > 0)
-        find_readers(coder, tile, y, x, &readers);
-    const int16_t *outputs = vqzi_prior_outputs(coder, y, x);
-    if (pass->margin > 0) { /* what follows runs the net for others too */
-        size_t count = stage->last.out_channels;
-        memcpy(coder->kept, outputs, count * sizeof *outputs);
-        outputs = coder->kept;
-    }
     for (uint32_t p = stage->first_plane, channel = 0; p < stage->first_plane + stage->planes;
          p++) {
         const vqzi_prior_plane *plane = &coder->planes[p];
         uint16_t *place = &tile->codes[p][y * tile->code_pitch + x];
-        uint32_t code;
+        uint32_t code = *place;
         if (plane->ordered) {
-            vqzi_prior_guess guess = vqzi_prior_guess_scalar(plane, &prepared->model->prior,
-                                                             outputs[0], outputs[1]);
-            if (pass->margin > 0)
+            vqzi_prior_guess guess =
+                vqzi_prior_guess_scalar(plane, &prepared->model->prior, outputs[0], outputs[1]);
+            if (pass->kind == PASS_READERS)
                 code = (uint32_t)rechoose_scalar(coder, tile, plane, &guess, latents[channel],
-                                                 pass->margin, channel, *place, &readers);
-            else
-                code = (uint32_t)choose_scalar(coder, plane, &guess, latents[channel],
-                                               pass->effort);
+                                                 pass->margin, channel, *place, readers);
+            else if (pass->kind != PASS_KEEP)
+                code =
+                    (uint32_t)choose_scalar(coder, plane, &guess, latents[channel], pass->effort);
             if (pass->write)
                 put_scalar(&coder->rans, prepared, plane, &guess, (int32_t)code);
             outputs += 2;
         } else {
             vqzi_prior_logits(outputs, plane->codes, coder->frequencies);
-            code = *place; /* further passes leave it: each of K codes would be a candidate */
-            if (pass->margin == 0)
-                code = choose_class(coder, plane, coder->frequencies, latents + channel,
-                                    pass->effort);
+            /* READERS leave it: each of K codes would be a candidate */
+            if (pass->kind == PASS_IN_TURN || pass->kind == PASS_TOGETHER)
+                code =
+                    choose_class(coder, plane, coder->frequencies, latents + channel, pass->effort);
             if (pass->write)
                 put_class(&coder->rans, coder->frequencies, code);
             outputs += plane->codes;
         }
-        for (uint32_t i = 0; i < plane->dims; i++)
+        for (uint32_t i = 0; i < plane->dims && pass->kind != PASS_TOGETHER; i++)
             own[channel + i] = plane->values[(size_t)code * plane->dims + i].context;
         *place = (uint16_t)code;
         channel += plane->dims;
     }
 }
 
+static void encode_row(vqzi_prior_coder *coder, const vqzi_prior_tile *tile, uint32_t y,
+                       const search_pass *pass) {
+    uint32_t count = coder->stage->last.out_channels;
+    if (pass->kind == PASS_TOGETHER || pass->kind == PASS_KEEP) {
+        const int16_t *outputs = vqzi_prior_row_outputs(coder, y);
+        for (uint32_t x = 0; x < tile->columns; x++, outputs += count)
+            encode_position(coder, tile, y, x, pass, outputs, NULL);
+        return;
+    }
+    vqzi_prior_begin_row(coder, y);
+    for (uint32_t x = 0; x < tile->columns; x++) {
+        reader_set readers;
+        if (pass->kind == PASS_READERS)
+            find_readers(coder, tile, y, x, &readers);
+        const int16_t *outputs = vqzi_prior_outputs(coder, y, x);
+        if (pass->kind == PASS_READERS) { /* what follows runs the net for others too */
+            memcpy(coder->kept, outputs, count * sizeof *outputs);
+            outputs = coder->kept;
+        }
+        encode_position(coder, tile, y, x, pass, outputs, &readers);
+    }
+}
+
+/* Codes of a stage whose planes are all scalar: the nearest ones. */
+static void place_nearest(const vqzi_prior_coder *coder, const vqzi_prior_tile *tile) {
+    const vqzi_prepared_stage *stage = coder->stage;
+    for (uint32_t y = 0; y < tile->rows; y++)
+        for (uint32_t x = 0; x < tile->columns; x++) {
+            const int16_t *latents = tile->latents + y * tile->latent_pitch +
+                                     (size_t)x * coder->prepared->model->latent_channels +
+                                     stage->begin;
+            for (uint32_t p = 0; p < stage->planes; p++)
+                tile->codes[stage->first_plane + p][y * tile->code_pitch + x] =
+                    (uint16_t)nearest_scalar(&coder->planes[stage->first_plane + p], latents[p]);
+        }
+}
+
+/* Makes the codes of such a stage its context. */
+static void set_context(const vqzi_prior_coder *coder, const vqzi_prior_tile *tile) {
+    const vqzi_prepared_stage *stage = coder->stage;
+    for (uint32_t y = 0; y < tile->rows; y++)
+        for (uint32_t x = 0; x < tile->columns; x++)
+            for (uint32_t p = 0; p < stage->planes; p++)
+                vqzi_prior_own(coder, y, x)[p] =
+                    coder->planes[stage->first_plane + p]
+                        .values[tile->codes[stage->first_plane + p][y * tile->code_pitch + x]]
+                        .context;
+}
+
+static void run_pass(vqzi_prior_coder *coder, const vqzi_prior_tile *tile, search_pass pass) {
+    for (uint32_t y = 0; y < tile->rows; y++)
+        encode_row(coder, tile, y, &pass);
+}
+
 static void encode_stage(vqzi_prior_coder *coder, const vqzi_prior_tile *tile, int effort,
                          bool write) {
-    /* efforts 7, 8, 9: two, three, three passes that ask for 1, 2, 4 bits */
-    int passes = effort < EFFORT_PASSES ? 1 : VQZI_MIN(effort - EFFORT_PASSES + 2, 3);
-    for (int i = 0; i < passes; i++) {
-        search_pass pass = {i > 0 ? effort : VQZI_MIN(effort, EFFORT_PASSES - 1), i > 0 ? 1u << (effort - EFFORT_PASSES) : 0,
-                            write && i + 1 == passes};
-        for (uint32_t y = 0; y < tile->rows; y++) {
-            vqzi_prior_begin_row(coder, y);
-            for (uint32_t x = 0; x < tile->columns; x++)
-                encode_position(coder, tile, y, x, &pass);
+    const vqzi_prepared_stage *stage = coder->stage;
+    bool scalar = true, readers = effort >= EFFORT_READERS;
+    for (uint32_t p = 0; p < stage->planes; p++)
+        scalar = scalar && coder->planes[stage->first_plane + p].ordered;
+    int choice = VQZI_MIN(effort, EFFORT_READERS - 1);
+    if (effort < EFFORT_TOGETHER || !scalar) {
+        run_pass(coder, tile, (search_pass){PASS_IN_TURN, choice, 0, write && !readers});
+    } else {
+        vqzi_prior_sum_known(coder);
+        place_nearest(coder, tile);
+        int together = effort == EFFORT_TOGETHER ? TOGETHER_PASSES - 1 : TOGETHER_PASSES;
+        for (int i = 0; i < together; i++) {
+            set_context(coder, tile);
+            run_pass(coder, tile, (search_pass){PASS_TOGETHER, choice, 0, false});
         }
+        set_context(coder, tile);
+        if (!readers && write)
+            run_pass(coder, tile, (search_pass){PASS_KEEP, choice, 0, true});
     }
+    /* efforts 7, 8, 9: one, two, two passes that ask for 1, 2, 4 bits */
+    int passes = readers ? VQZI_MIN(effort - EFFORT_READERS + 1, 2) : 0;
+    for (int i = 1; i <= passes; i++)
+        run_pass(coder, tile,
+                 (search_pass){PASS_READERS, effort, 1u << (effort - EFFORT_READERS),
+                               write && i == passes});
 }
 
 vqz_status vqzi_prior_encode(vqzi_prior_coder *coder, const vqzi_prior_tile *tile, int effort,
                              uint32_t scans, vqzi_buffer *streams) {
     uint32_t stages = coder->prepared->stage_count;
-    if (effort >= EFFORT_PASSES)
+    if (effort >= EFFORT_READERS)
         VQZ_TRY(vqzi_prior_reserve_readers(coder));
+    if (effort >= EFFORT_TOGETHER)
+        VQZ_TRY(vqzi_prior_reserve_passes(coder));
     coder->rans.count = 0; /* what a failed call has left */
     vqzi_prior_begin_tile(coder, tile->rows, tile->columns);
     for (uint32_t i = 0; i < stages; i++) {

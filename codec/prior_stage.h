@@ -7,8 +7,8 @@
  *   above   the taps on the stage's own channels, rows above }
  *   left    the taps on its own channels, same row: the products of one position, which finish the
  *           layer; the other two layers follow in the same way
- * The context of a tile lies in two dense arrays with a margin of zeros, one of the channels that are
- * known, one of the stage's own.
+ * The context of a tile lies in two dense arrays with a margin of zeros, one of the channels that
+ * are known, one of the stage's own.
  */
 #ifndef VQZI_PRIOR_STAGE_H
 #define VQZI_PRIOR_STAGE_H
@@ -24,11 +24,11 @@ enum {
 };
 
 typedef struct vqzi_prepared_stage {
-    const vqzi_op *ops;          /* (3) */
+    const vqzi_op *ops; /* (3) */
     uint32_t first_plane, planes;
-    uint32_t begin, own;         /* channels of earlier stages; its own */
-    uint32_t reach;              /* taps to each side */
-    vqzi_conv known, above;      /* known: not packed when begin is 0 */
+    uint32_t begin, own;    /* channels of earlier stages; its own */
+    uint32_t reach;         /* taps to each side */
+    vqzi_conv known, above; /* known: not packed when begin is 0 */
     vqzi_conv left, middle, last;
 } vqzi_prepared_stage;
 
@@ -63,7 +63,7 @@ typedef struct vqzi_prior_plane {
     int16_t lowest, highest;  /* of a mean, in eighths */
     uint16_t codes, half;     /* half: K / 2, the code of v = 0 */
     uint8_t dims;
-    bool ordered, sorted;     /* sorted: the latents of a scalar do not fall */
+    bool ordered, sorted; /* sorted: the latents of a scalar do not fall */
 } vqzi_prior_plane;
 
 struct vqzi_prior_coder {
@@ -71,7 +71,7 @@ struct vqzi_prior_coder {
     vqzi_kernels kernels;
     uint64_t lambda; /* squared latent units per bit */
     uint32_t max_rows, max_columns;
-    vqzi_prior_plane *planes;                         /* (plane_count) */
+    vqzi_prior_plane *planes;                          /* (plane_count) */
     int32_t *offsets[VQZI_MAX_STAGES][VQZI_STAGE_OPS]; /* of the layers, padded to 16 */
     /* the tile and the stage at work */
     uint32_t rows, columns;
@@ -80,27 +80,39 @@ struct vqzi_prior_coder {
     int16_t *own;          /* (rows + 4, columns + 4, own) */
     int32_t *sums;         /* (columns, hidden) */
     int16_t *hidden[2], *outputs;
-    uint16_t *frequencies; /* (most codes of a plane) */
+    uint16_t *frequencies;                      /* (most codes of a plane) */
     int16_t unwanted[VQZI_MAX_LATENT_CHANNELS]; /* where latents go that nobody asked for */
     vqzi_rans_encoder rans;
-    /* further passes of the encoder, else NULL */
+    /* of an encoder with more than one pass, else NULL */
+    int16_t *row_hidden[2], *row_outputs; /* (columns, hidden), (columns, outputs) */
+    int32_t *known_sums;                  /* (rows, columns, hidden) */
+    bool known_is_summed;                 /* they are those of this stage */
+    /* of one that weighs readers, else NULL */
     int32_t *reader_sums; /* (READERS, hidden) */
     int16_t *kept;        /* outputs of a position */
 };
 
-/* Starts a tile, then each stage in order; the codes of one must be placed before the next begins. */
+/* Starts a tile, then each stage in order; the codes of one must be placed before the next begins.
+ */
 void vqzi_prior_begin_tile(vqzi_prior_coder *coder, uint32_t rows, uint32_t columns);
 void vqzi_prior_begin_stage(vqzi_prior_coder *coder, uint32_t index);
-/* Rows from the first to the last, in each the positions from left to right: what the last layer says
-   of position x of that row. */
+/* Rows from the first to the last, in each the positions from left to right: what the last layer
+   says of position x of that row. */
 void vqzi_prior_begin_row(vqzi_prior_coder *coder, uint32_t y);
 const int16_t *vqzi_prior_outputs(vqzi_prior_coder *coder, uint32_t y, uint32_t x);
 
-/* For a position out of turn: the sums of its first layer (hidden), all taps included, and what the last
-   layer says to such sums. */
+/* For more than one pass over a stage; needs memory from reserve_passes.  sum_known does once for
+   all passes what they have in common.  row_outputs is for rows whose codes are there already:
+   (columns, outputs of the last layer). */
+void vqzi_prior_sum_known(vqzi_prior_coder *coder);
+const int16_t *vqzi_prior_row_outputs(vqzi_prior_coder *coder, uint32_t y);
+VQZ_MUST_CHECK vqz_status vqzi_prior_reserve_passes(vqzi_prior_coder *coder);
+
+/* For a position out of turn: the sums of its first layer (hidden), all taps included, and what the
+   last layer says to such sums. */
 void vqzi_prior_position_sums(vqzi_prior_coder *coder, uint32_t y, uint32_t x, int32_t *sums);
 const int16_t *vqzi_prior_finish(vqzi_prior_coder *coder, const int32_t *sums);
-/* Memory for further passes: READERS positions' sums. */
+/* Memory for it: READERS positions' sums. */
 VQZ_MUST_CHECK vqz_status vqzi_prior_reserve_readers(vqzi_prior_coder *coder);
 
 /* Elements of the sums of a position. */
@@ -120,7 +132,7 @@ typedef struct vqzi_prior_guess {
     int32_t near;   /* the integer next to the mean */
     int32_t mirror; /* -1: r has the other sign; 0 */
     uint32_t table;
-    uint32_t bits;  /* low bits that the table leaves out */
+    uint32_t bits; /* low bits that the table leaves out */
 } vqzi_prior_guess;
 
 static inline vqzi_prior_guess vqzi_prior_guess_scalar(const vqzi_prior_plane *plane,
