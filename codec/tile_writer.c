@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 enum { RANS, ZSTD, CODERS };
+enum { TRY_BOTH_EFFORT = 7 };
 
 /* The segments of one coder, scan after scan; within a scan in the order of the tiles. */
 typedef struct segments {
@@ -76,7 +77,10 @@ vqz_status vqzi_tile_writer_create(vqzi_tile_writer **out,
     writer->scan_count = options->progressive ? model->prior.stage_count : 1;
     writer->worker_count = count_workers(options, &writer->tiling);
     writer->segments[RANS].wanted = options->entropy != VQZ_ENTROPY_ZSTD;
-    writer->segments[ZSTD].wanted = options->entropy != VQZ_ENTROPY_RANS;
+    /* zstd beats a prior so rarely that a quick encoder does not try */
+    writer->segments[ZSTD].wanted =
+        options->entropy == VQZ_ENTROPY_ZSTD ||
+        (options->entropy == VQZ_ENTROPY_AUTO && options->effort >= TRY_BOTH_EFFORT);
     size_t across = writer->tiling.across, tiles = across * writer->tiling.down, positions;
     bool ready = vqzi_mul(writer->tiling.tile_rows, options->columns, &positions) &&
                  positions <= SIZE_MAX / VQZI_MAX_LATENT_CHANNELS / 2;

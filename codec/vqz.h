@@ -165,7 +165,7 @@ VQZ_API void vqz_context_free(vqz_context *context);
 
 /* How the index planes are coded.  A model without a prior knows zstd alone. */
 typedef enum vqz_entropy {
-    VQZ_ENTROPY_AUTO = 0, /* whichever is smaller */
+    VQZ_ENTROPY_AUTO = 0, /* rANS where there is a prior; at effort 7 and above whichever is smaller */
     VQZ_ENTROPY_RANS = 1, /* with the model's prior */
     VQZ_ENTROPY_ZSTD = 2
 } vqz_entropy;
