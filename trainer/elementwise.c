@@ -14,7 +14,7 @@ enum { BLOCK = 1024 }; /* floats worked on at a time: whole pixels, so one pixel
 
 /* The loops on blocks, compiled for wider vectors where the processor has them.  The width of a
    vector changes no result: products and sums are rounded one by one (C11 mode fuses none). */
-#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__) && \
+#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__) &&                             \
     !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
 #define WIDE __attribute__((target_clones("arch=skylake-avx512", "avx2", "default")))
 #else
@@ -249,4 +249,45 @@ void channel_max(const tensor_shape *shape, const void *src, tensor_type type, f
         max_pixels(max_abs, load(src, type, offset, pixels * k.channels, buffer), pixels,
                    k.channels);
     }
+}
+
+/* ---- softmax ---- */
+
+/* e^x for x <= 0, to 2e-7; 0 below -87. */
+static inline float exp_negative(float x) {
+    float octaves = (x < -87 ? -87 : x) * 1.44269504f;
+    float whole = rintf(octaves), t = (octaves - whole) * 0.69314718f; /* |t| <= 0.35 */
+    float power =
+        1 + t * (1 + t * (0.5f + t * (1 / 6.0f + t * (1 / 24.0f + t * (1 / 120.0f + t / 720)))));
+    int32_t bits = ((int32_t)whole + 127) << 23;
+    float scale;
+    memcpy(&scale, &bits, sizeof scale);
+    return x < -87 ? 0 : power * scale;
+}
+
+WIDE float softmax_terms(const float *restrict logits, int count, float *restrict terms,
+                         float *largest) {
+    enum { SUMS = 16 }; /* in a fixed order, whatever the width of a vector */
+    float most[SUMS], sums[SUMS] = {0};
+    int i = 0, whole = count / SUMS * SUMS;
+    for (int j = 0; j < SUMS; j++)
+        most[j] = logits[0];
+    for (i = 0; i < whole; i += SUMS)
+        for (int j = 0; j < SUMS; j++)
+            most[j] = logits[i + j] > most[j] ? logits[i + j] : most[j];
+    for (; i < count; i++)
+        most[0] = logits[i] > most[0] ? logits[i] : most[0];
+    for (int j = 1; j < SUMS; j++)
+        most[0] = most[j] > most[0] ? most[j] : most[0];
+    *largest = most[0];
+    for (i = 0; i < count; i++)
+        terms[i] = exp_negative(logits[i] - most[0]);
+    for (i = 0; i < whole; i += SUMS)
+        for (int j = 0; j < SUMS; j++)
+            sums[j] += terms[i + j];
+    for (; i < count; i++)
+        sums[0] += terms[i];
+    for (int j = 1; j < SUMS; j++)
+        sums[0] += sums[j];
+    return sums[0];
 }

@@ -239,14 +239,9 @@ static scalar_view scalar_outputs(const prior *p, int stage, int plane) {
 /* Bits of logit plane k of stage i at position n. */
 static double logit_bits(const prior *p, int i, int k, size_t n, int code) {
     const float *logits = p->outputs[i] + n * (size_t)p->output_count[i] + p->first_output[k];
-    float largest = logits[0];
-    double sum = 0;
-    int codes = p->spec->planes[k].codes;
-    for (int j = 1; j < codes; j++)
-        largest = fmaxf(largest, logits[j]);
-    for (int j = 0; j < codes; j++)
-        sum += expf(logits[j] - largest);
-    return (log(sum) + largest - logits[code]) * 1.4426950408889634;
+    float terms[VQZI_MAX_CODES], largest;
+    float sum = softmax_terms(logits, p->spec->planes[k].codes, terms, &largest);
+    return (logf(sum) + largest - logits[code]) * 1.44269504f;
 }
 
 /* Bits of stage i's planes, a sum a sample, added to p->sums. */
@@ -447,13 +442,8 @@ static void logit_backward(prior *p, int i, int k, const float *weights) {
 #pragma omp parallel for schedule(static)
     for (size_t n = 0; n < p->positions; n++) {
         const float *logits = p->outputs[i] + n * pitch + first;
-        float *g = p->gradient + n * pitch + first, largest = logits[0], sum = 0;
-        for (int j = 1; j < codes; j++)
-            largest = fmaxf(largest, logits[j]);
-        for (int j = 0; j < codes; j++) {
-            g[j] = expf(logits[j] - largest);
-            sum += g[j];
-        }
+        float *g = p->gradient + n * pitch + first, largest;
+        float sum = softmax_terms(logits, codes, g, &largest);
         float scale = weights[n / p->per_sample] * 1.44269504f;
         for (int j = 0; j < codes; j++)
             g[j] *= scale / sum;

@@ -120,4 +120,8 @@ void space_to_depth(const backend *b, const tensor_shape *space, int block, bool
 /* max_abs[c] = max |src[..., c]|. */
 void channel_max(const tensor_shape *shape, const void *src, tensor_type type, float *max_abs);
 
+/* terms[i] = e^(logits[i] - largest) for count logits, their sum returned: of a softmax. */
+float softmax_terms(const float *restrict logits, int count, float *restrict terms,
+                    float *largest);
+
 #endif
