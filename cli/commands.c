@@ -182,6 +182,9 @@ static const option train_option_table[] = {
                "suits the preset, none for a model that is fine-tuned"),
     TRAIN_REAL("lambda", "X", lambda, 0, 1e6,
                "scales the weight of the rate; larger: smaller files"),
+    { 0, "loss", "mse|msssim|mix", OPTION_CHOICE, AT(train.loss), 0, 0,
+      "what the decoder learns: least squares, MS-SSIM, or\n"
+      "half of each" },
     { 0, "codebook", "ema|loss", OPTION_CHOICE, AT(train.codebook), 0, 0,
       "how codebooks learn: moving averages or their own loss" },
     TRAIN_INT("codes", "K", codes, 2, 4096, "codebook entries (classic); default 512"),

@@ -2,7 +2,7 @@
  * checkpoint.c - a run on disk, so that a kill costs at most one interval.
  *
  * Layout, in the byte order of the machine (a checkpoint is continued where it was made):
- *   "VQZCKPT1", fingerprint (512), run_state, optimiser scalars, parameters, m, v, quantiser state,
+ *   "VQZCKPT2", fingerprint (512), run_state, optimiser scalars, parameters, m, v, quantiser state,
  *   epoch counts, CRC-32 of all before.
  */
 #include "format/container.h"
@@ -15,7 +15,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-static const char MAGIC[8] = {'V', 'Q', 'Z', 'C', 'K', 'P', 'T', '1'};
+static const char MAGIC[8] = {'V', 'Q', 'Z', 'C', 'K', 'P', 'T', '2'};
 
 static bool write_all(int fd, const uint8_t *data, size_t size) {
     while (size > 0) {

@@ -129,12 +129,12 @@ static vqz_status write_card(const trainer *t, vqzi_model *model, const level_fi
         "{%s,\"corpus\":\"%s\",\"license\":\"%s\",\"date\":\"%s\",\"pictures\":%zu,"
         "\"corpus_pixels\":%llu,\"pixels_seen\":%llu,\"steps\":%llu,\"seconds\":%.0f,"
         "\"processes\":%d,\"batch\":%d,\"crop\":%d,\"learning_rate\":%g,\"beta\":%g,\"lambda_scale\":%g,"
-        "\"min_scale\":%g,\"codebook\":\"%s\",\"precision\":\"%s\",\"seed\":%llu,\"held_out\":[",
+        "\"min_scale\":%g,\"codebook\":\"%s\",\"loss\":\"%s\",\"precision\":\"%s\",\"seed\":%llu,\"held_out\":[",
         model->card, name, license, date, t->corpus_stats.pictures,
         (unsigned long long)t->corpus_stats.pixels, (unsigned long long)t->run.pixels,
         (unsigned long long)t->run.step, t->run.seconds, t->cluster.size, t->batch, t->crop,
         t->settings.learning_rate, t->settings.beta, o->lambda, t->settings.min_scale,
-        t->settings.ema ? "ema" : "loss",
+        t->settings.ema ? "ema" : "loss", o->loss,
         backend_precision(t->backend) == PRECISION_BFLOAT16 ? "bfloat16" : "float32",
         (unsigned long long)o->seed);
     for (int level = 0; level < t->spec.levels && n < CARD_SIZE; level++) {

@@ -5,6 +5,7 @@
 #include "trainer/pca.h"
 #include "trainer/progress.h"
 #include <math.h>
+#include <omp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -53,6 +54,13 @@ static vqz_status resolve_settings(trainer *t, vqz_diag *diag) {
         return vqzi_fail(diag, VQZ_ERROR_ARGUMENT,
                          "--codebook %s: a codebook is trained by \"ema\" or by \"loss\"",
                          o->codebook);
+    bool squares = strcmp(o->loss, "mse") == 0;
+    if (!squares && strcmp(o->loss, "msssim") != 0 && strcmp(o->loss, "mix") != 0)
+        return vqzi_fail(diag, VQZ_ERROR_ARGUMENT, "--loss %s: give mse, msssim or mix", o->loss);
+    if (!squares && s->crop < SIMILARITY_LEAST_SIDE)
+        return vqzi_fail(diag, VQZ_ERROR_ARGUMENT,
+                         "--loss %s takes crops of %d pixels at least; give a larger --crop", o->loss,
+                         SIMILARITY_LEAST_SIDE);
     if (s->batch < 1 || s->batch > MAX_BATCH)
         return vqzi_fail(diag, VQZ_ERROR_ARGUMENT, "a batch of %d crops: give 1 to %d", s->batch,
                          MAX_BATCH);
@@ -109,12 +117,16 @@ static vqz_status allocate(trainer *t, vqz_diag *diag) {
                              t->quantiser_offset + quantiser_books_offset(t->quantiser),
                              t->settings.adam_beta2, diag));
 
+    if (strcmp(t->options.loss, "mse") != 0 &&
+        similarity_create(&t->similarity, t->crop, t->spec.channels, omp_get_max_threads()) !=
+            VQZ_OK)
+        return vqzi_fail(diag, VQZ_ERROR_MEMORY, "out of memory for the loss");
     size_t latents = t->positions * (size_t)t->spec.latent_channels;
     for (int p = 0; p < t->spec.plane_count; p++)
         t->epoch_count_size += (size_t)t->spec.levels * (size_t)t->spec.planes[p].codes;
     t->parameters = calloc(t->parameter_count, sizeof(float));
     size_t whole = (size_t)t->whole_batch;
-    t->gradients = calloc(t->parameter_count + SHARED_COUNT + whole +
+    t->gradients = calloc(t->parameter_count + SHARED_COUNT + 2 * whole +
                               quantiser_statistics_count(t->quantiser),
                           sizeof(float));
     t->pixels = malloc(t->values);
@@ -140,7 +152,8 @@ static vqz_status allocate(trainer *t, vqz_diag *diag) {
                          t->batch, t->crop);
     t->shared = t->gradients + t->parameter_count;
     t->errors = t->shared + SHARED_COUNT;
-    t->statistics = t->errors + whole;
+    t->dissimilarities = t->errors + whole;
+    t->statistics = t->dissimilarities + whole;
     quantiser_bind(t->quantiser, t->parameters + t->quantiser_offset);
     prior_bind(t->prior, t->parameters + t->prior_offset);
     return VQZ_OK;
@@ -200,8 +213,10 @@ static vqz_status init_parameters(trainer *t) {
     }
     quantiser_init(t->quantiser, t->settings.lambdas, &t->run.random);
     t->run.hard = t->settings.warm_part <= 0;
-    for (int level = 0; level < spec->levels; level++)
+    for (int level = 0; level < spec->levels; level++) {
         t->run.level_error[level] = fmax(t->settings.lambdas[level] * 0.3, 1e-4);
+        t->run.level_dissimilarity[level] = 0.1;
+    }
     return VQZ_OK;
 }
 
@@ -232,11 +247,11 @@ static void make_fingerprint(trainer *t) {
     const train_settings *s = &t->settings;
     snprintf(t->fingerprint, sizeof t->fingerprint,
              "preset %s, processes %d, channels %d, latent channels %d, codes %d, batch %d, crop %d, lr %g, "
-             "scale %g, flip %d, beta %g, warm %g, lambda %g, codebook %s, precision %s, seed %llu, steps %llu, "
+             "scale %g, flip %d, beta %g, warm %g, lambda %g, codebook %s, loss %s, precision %s, seed %llu, steps %llu, "
              "seconds %g, pictures %zu, pixels %llu, init %s",
              t->spec.name, t->cluster.size, t->spec.channels, t->spec.latent_channels,
              t->spec.planes[t->spec.plane_count - 1].codes, s->batch, s->crop, s->learning_rate,
-             s->min_scale, !t->options.no_flip, s->beta, s->warm_part, t->options.lambda, s->ema ? "ema" : "loss",
+             s->min_scale, !t->options.no_flip, s->beta, s->warm_part, t->options.lambda, s->ema ? "ema" : "loss", t->options.loss,
              backend_precision(t->backend) == PRECISION_BFLOAT16 ? "bfloat16" : "float32",
              (unsigned long long)t->options.seed,
              (unsigned long long)t->options.steps, t->options.seconds, t->corpus_stats.pictures,
@@ -269,6 +284,7 @@ void trainer_clear(trainer *t) {
     network_free(t->analysis);
     network_free(t->synthesis);
     prior_free(t->prior);
+    similarity_free(t->similarity);
     quantiser_free(t->quantiser);
     optimiser_clear(&t->optimiser);
     backend_free(t->backend);

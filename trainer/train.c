@@ -8,7 +8,8 @@
  *   MSE / variance + beta mean (z - sg[e])^2 ( + mean (sg[z] - e)^2 )             classic
  *     + a little of the bits, which train its prior alone
  *
- * where w_i is 1 / running MSE of the sample's level, n the values of a sample, bits the rate under
+ * (with --loss msssim or mix, 1 - MS-SSIM takes the place of MSE, or of half of it, scaled to it), where
+ * w_i is 1 / running MSE of the sample's level, n the values of a sample, bits the rate under
  * the prior.  The codebook loss appears when codebooks are not EMA.
  *
  * Several processes (cluster.h) each take a share of the batch and add up, once a step, everything
@@ -33,6 +34,7 @@ enum {
 
 void train_options_init(train_options *o) {
     *o = (train_options){.preset = "photo",
+                         .loss = "mse",
                          .beta = -1,
                          .warm = -1,
                          .lambda = 1,
@@ -126,26 +128,42 @@ static vqz_status start_hard_phase(trainer *t) {
     return status;
 }
 
-/* Squared error per sample; grad_output = d loss / d output.  Returns the weighted loss. */
+/* Errors per sample; grad_output = d loss / d output.  Returns the weighted loss, which is of the squared
+   errors, or of dissimilarities that count as much as the squared errors of their level do on average,
+   or of half of each. */
 static double reconstruction_loss(trainer *t, const double *sample_weights) {
     size_t per = t->values / (size_t)t->batch;
-    double errors[MAX_BATCH];
+    double losses[MAX_BATCH];
+    bool similar = t->similarity != NULL;
+    double squares_part = !similar ? 1 : strcmp(t->options.loss, "mix") == 0 ? 0.5 : 0;
 #pragma omp parallel for schedule(static)
     for (int i = 0; i < t->batch; i++) {
-        double sum = 0;
-        float scale = (float)(2 * sample_weights[i] / (double)per);
-        for (size_t n = (size_t)i * per; n < (size_t)(i + 1) * per; n++) {
+        size_t begin = (size_t)i * per;
+        double sum = 0, dissimilarity = 0;
+        float scale = (float)(2 * squares_part * sample_weights[i] / (double)per);
+        for (size_t n = begin; n < begin + per; n++) {
             float difference = t->output[n] - t->input[n];
             sum += (double)difference * difference;
             t->grad_output[n] = scale * difference;
         }
-        errors[i] = sum / (double)per;
+        double error = sum / (double)per;
+        losses[i] = squares_part * sample_weights[i] * error;
+        if (similar) {
+            int level = t->levels[i];
+            double weight = (1 - squares_part) * sample_weights[i] * t->run.level_error[level] /
+                            t->run.level_dissimilarity[level];
+            dissimilarity =
+                similarity_loss(t->similarity, omp_get_thread_num(), t->output + begin,
+                                t->input + begin, (float)weight, t->grad_output + begin);
+            losses[i] += weight * dissimilarity;
+        }
+        int sample = t->cluster.rank + i * t->cluster.size;
+        t->errors[sample] = (float)error;
+        t->dissimilarities[sample] = (float)dissimilarity;
     }
     double loss = 0;
-    for (int i = 0; i < t->batch; i++) {
-        loss += sample_weights[i] * errors[i];
-        t->errors[t->cluster.rank + i * t->cluster.size] = (float)errors[i];
-    }
+    for (int i = 0; i < t->batch; i++)
+        loss += losses[i];
     return loss;
 }
 
@@ -217,7 +235,7 @@ static vqz_status compute_step(trainer *t) {
 
 /* Adds up what the processes computed.  One that failed takes part with zeros and says so. */
 static void share_step(trainer *t, bool failed, bool stop, bool save, double seconds) {
-    size_t told = t->parameter_count + SHARED_COUNT + (size_t)t->whole_batch;
+    size_t told = t->parameter_count + SHARED_COUNT + 2 * (size_t)t->whole_batch;
     size_t count = told + (t->run.hard ? quantiser_statistics_count(t->quantiser) : 0);
     if (failed)
         memset(t->gradients, 0, count * sizeof *t->gradients);
@@ -242,7 +260,9 @@ static void apply_step(trainer *t, loss_parts *parts) {
         quantiser_update(t->quantiser, t->statistics, t->settings.ema);
     for (int i = 0; i < t->whole_batch && accepted; i++) {
         double *error = &t->run.level_error[t->whole_levels[i]];
+        double *dissimilarity = &t->run.level_dissimilarity[t->whole_levels[i]];
         *error += 0.02 * (t->errors[i] - *error);
+        *dissimilarity += 0.02 * (fmax(t->dissimilarities[i], 1e-6) - *dissimilarity);
     }
     t->run.step++;
     t->run.skipped += !accepted;
@@ -307,7 +327,7 @@ static vqz_status train_loop(trainer *t, progress *report, const char *checkpoin
                 status = start_hard_phase(t);
             checkpoint_copy(t);
         }
-        memset(t->shared, 0, (SHARED_COUNT + (size_t)t->whole_batch) * sizeof *t->shared);
+        memset(t->shared, 0, (SHARED_COUNT + 2 * (size_t)t->whole_batch) * sizeof *t->shared);
         if (status == VQZ_OK)
             status = compute_step(t);
         double time = now();

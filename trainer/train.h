@@ -12,7 +12,7 @@ typedef struct train_options {
     const char *const *paths; /* corpus files and folders */
     size_t path_count;
     const char *output;       /* .vqm to write; the log is output.csv, the checkpoint output.ckpt */
-    const char *preset;       /* "classic" or "photo" */
+    const char *preset;       /* a name that preset.h lists */
     const char *name;         /* corpus name for the card; NULL: derived from the first path */
     const char *license;      /* licence note for the card, or NULL */
     double seconds;           /* time to train, 0: by steps */
@@ -28,6 +28,7 @@ typedef struct train_options {
     int codes, latent_channels; /* classic: K and D; 0: 512 and 64 */
     int channels;             /* 1, 3, 4; 0: from the corpus (1 when every picture is gray, else 3) */
     uint8_t background[3];
+    const char *loss;         /* of the pixels: "mse", "msssim" (1 - MS-SSIM) or "mix", half of each */
     const char *codebook;     /* "ema" or "loss"; NULL: the preset's */
     const char *precision;    /* "auto", "float32" or "bfloat16" */
     uint64_t seed;

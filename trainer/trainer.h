@@ -9,6 +9,7 @@
 #include "trainer/optimiser.h"
 #include "trainer/preset.h"
 #include "trainer/prior.h"
+#include "trainer/similarity.h"
 #include "trainer/train.h"
 
 /* What a run knows about itself beside its parameters; plain data, saved in checkpoints. */
@@ -21,6 +22,7 @@ typedef struct run_state {
     random_state random;
     uint32_t hard;    /* codebooks are in use */
     double level_error[VQZI_MAX_LEVELS]; /* running MSE a level */
+    double level_dissimilarity[VQZI_MAX_LEVELS]; /* the same of 1 - MS-SSIM, where the loss looks at it */
     double epoch_usage, epoch_perplexity; /* of the last whole epoch */
     uint64_t epoch_pixels;
 } run_state;
@@ -57,6 +59,7 @@ typedef struct trainer {
     backend *backend;
     network *analysis, *synthesis;
     prior *prior;
+    similarity *similarity; /* NULL when the loss is squares alone */
     quantiser *quantiser;
     optimiser optimiser;
     run_state run;
@@ -64,8 +67,8 @@ typedef struct trainer {
     /* Flat parameters: analysis, synthesis, prior, quantiser. */
     float *parameters, *gradients;
     /* One array with the gradients, which the processes add up: what a step tells (SHARED_COUNT),
-       squared errors of the samples of the whole batch, statistics of the codes. */
-    float *shared, *errors, *statistics;
+       squared errors and dissimilarities of the samples of the whole batch, statistics of the codes. */
+    float *shared, *errors, *dissimilarities, *statistics;
     size_t parameter_count, synthesis_offset, prior_offset, quantiser_offset;
 
     /* One batch: of the whole batch of all processes, this one has samples rank, rank + size, ... */

@@ -151,7 +151,7 @@ static double time_steps(trainer *t, double seconds) {
     double begin = omp_get_wtime();
     while (count < 5 || (count < MAX_STEPS && omp_get_wtime() - begin < seconds)) {
         double before = omp_get_wtime();
-        memset(t->shared, 0, (SHARED_COUNT + (size_t)t->whole_batch) * sizeof *t->shared);
+        memset(t->shared, 0, (SHARED_COUNT + 2 * (size_t)t->whole_batch) * sizeof *t->shared);
         need_ok(compute_step(t), &diag);
         share_step(t, false, false, false, 0);
         apply_step(t, &parts);

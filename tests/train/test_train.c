@@ -136,7 +136,7 @@ static void must_train(const train_options *o) {
         fail_msg("%s", diag.message);
 }
 
-/* Value of the last (or first) "psnr" of a card's held-out list. */
+/* The first value of a key in a card's held-out list: of the smallest files. */
 static double card_value(const char *card, const char *key) {
     const char *at = strstr(card, "\"held_out\"");
     assert_non_null(at);
@@ -149,7 +149,11 @@ static double held_out_psnr(const fixture *f) {
     vqzi_model model;
     read_model(f->output, &model);
     double psnr = card_value(model.card, "\"psnr\"");
-    assert_true(fabs(card_value(model.card, "\"float_minus_integer_db\"")) < 0.2);
+    /* At the best quality, where the encoder hardly chooses other codes than training does. */
+    const char *last = model.card, *key = "\"float_minus_integer_db\":";
+    for (const char *at; (at = strstr(last, key)) != NULL;)
+        last = at + strlen(key);
+    assert_true(fabs(atof(last)) < 0.2);
     vqzi_model_clear(&model);
     return psnr;
 }
@@ -157,10 +161,14 @@ static double held_out_psnr(const fixture *f) {
 static void test_classic_learns(void **state) {
     fixture *f = *state;
     const char *paths[] = {f->corpus};
-    for (int loss = 0; loss < 2; loss++) { /* both kinds of codebook training */
+    static const struct {
+        const char *codebook, *loss;
+    } ways[] = {{"ema", "mse"}, {"loss", "mse"}, {"ema", "mix"}};
+    for (int i = 0; i < 3; i++) {
         train_options o = small_run(f, paths, "classic", 3);
         o.codes = 64;
-        o.codebook = loss ? "loss" : "ema";
+        o.codebook = ways[i].codebook;
+        o.loss = ways[i].loss;
         must_train(&o);
         double before = held_out_psnr(f);
         o.steps = 300;
@@ -243,7 +251,7 @@ static void test_kill_and_resume(void **state) {
             _exit(127);
         }
         /* The first lives a moment, later ones longer, so that the run gets done. */
-        usleep(300000 + (useconds_t)random_below(&random, 500000) * (useconds_t)(1 + attempt));
+        usleep(300000 + (useconds_t)random_below(&random, 500000) * (useconds_t)(1 + attempt * attempt / 4));
         kill(child, SIGKILL);
         assert_int_equal(waitpid(child, &status, 0), child);
         if (WIFEXITED(status))
@@ -293,6 +301,10 @@ static void test_refusals(void **state) {
     o = small_run(f, paths, "classic", 0);
     assert_int_equal(train_run(&o, NULL, &diag), VQZ_ERROR_ARGUMENT);
     assert_non_null(strstr(diag.message, "--time"));
+    o = small_run(f, paths, "classic", 1);
+    o.loss = "ssim";
+    assert_int_equal(train_run(&o, NULL, &diag), VQZ_ERROR_ARGUMENT);
+    assert_non_null(strstr(diag.message, "msssim"));
     o = small_run(f, paths, "classic", 1);
     o.resume = true; /* no checkpoint there */
     assert_int_equal(train_run(&o, NULL, &diag), VQZ_ERROR_IO);
