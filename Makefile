@@ -151,8 +151,11 @@ $(BUILD)/tests/bench/test_rd: $(BUILD)/tests/bench/rd_curve.o
 $(BUILD)/tests/bench/launch: $(BUILD)/tests/bench/launch.o
 	$(call say,LINK) $(CC) $(ALL_LDFLAGS) -Wl,--as-needed -o $@ $<
 
+# Drives the second decoder; makes the conformance vectors.
+CONFORMANCE := $(BUILD)/tests/conformance/random_files $(BUILD)/tests/conformance/make_vectors
+
 .PHONY: tests
-tests: all $(TESTS) $(BENCH_CODEC) $(BENCH_RD)
+tests: all $(TESTS) $(BENCH_CODEC) $(BENCH_RD) $(CONFORMANCE)
 
 # ---- for people ----
 
@@ -215,7 +218,8 @@ uninstall:
 # ---- for those who work on it ----
 
 SOURCES = $(LIB_SRC) $(TRAIN_SRC) trainer/mpi/module.c $(CLI_SRC) $(TEST_SRC) $(KERNEL_BENCH_SRC) \
-          $(SUPPORT_SRC) $(BENCH_SRC) $(wildcard samples/render/*.c)
+          $(SUPPORT_SRC) $(BENCH_SRC) $(CONFORMANCE:$(BUILD)/%=%.c) spec/decoder/vqzdec.c \
+          $(wildcard samples/render/*.c)
 HEADERS = $(wildcard codec/*.h codec/kernels/*.h codec/kernels/*/*.h format/*.h trainer/*.h cli/*.h \
             tests/support/*.h tests/bench/*.h tests/kernels/*.h samples/render/*.h)
 
@@ -312,4 +316,4 @@ help:
 	@echo '           DEFAULT_MODEL MPICC; see the top of the Makefile'
 
 -include $(LIB_OBJ:.o=.d) $(TRAIN_OBJ:.o=.d) $(CLI_OBJ:.o=.d) $(SUPPORT_OBJ:.o=.d) $(TESTS:=.d) \
-         $(patsubst %.c,$(BUILD)/%.d,$(KERNEL_BENCH_SRC) $(BENCH_SRC))
+         $(CONFORMANCE:=.d) $(patsubst %.c,$(BUILD)/%.d,$(KERNEL_BENCH_SRC) $(BENCH_SRC))

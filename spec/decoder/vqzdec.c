@@ -266,12 +266,14 @@ static uint64_t window_of(int descriptor) {
 
 /* Walks over the blocks of a frame, whose header has been read, and returns how many there are.
    `in` then stands behind the last one. */
-static uint64_t walk_blocks(bytes *in) {
+static uint64_t walk_blocks(bytes *in, uint64_t window) {
+    uint64_t most = window < 1 << 17 ? window : 1 << 17; /* Block_Maximum_Size */
     for (uint64_t count = 1;; count++) {
         const uint8_t *at = take(in, 3).at;
         uint32_t header = at[0] | (uint32_t)at[1] << 8 | (uint32_t)at[2] << 16;
         int type = header >> 1 & 3;
         REQUIRE(type != 3, "a zstd block of the reserved type");
+        REQUIRE(header >> 3 <= most, "a zstd block is too large");
         take(in, type == 1 ? 1 : header >> 3);
         if (header & 1)
             return count;
@@ -654,7 +656,7 @@ static uint8_t *unpack_body(bytes frame, uint64_t size) {
     }
     window += single && content_bytes == 2 ? 256 : 0;
     REQUIRE(window <= WINDOW_LIMIT, "the window of the body's frame is larger than 2^23");
-    count = walk_blocks(&in);
+    count = walk_blocks(&in, window);
     take(&in, descriptor & 4); /* its checksum, four bytes, when this bit is set */
     REQUIRE(bytes_left(&in) == 0, "bytes behind the frame of the body");
     REQUIRE(size <= count << 17, "the frame cannot hold a body of the stated size");
@@ -667,8 +669,7 @@ static void read_model(model *m, bytes in) {
     uint8_t *body, digest[32];
     REQUIRE(bytes_left(&in) >= 3 && memcmp(take(&in, 3).at, "VQM", 3) == 0, "not a .vqm file");
     m->version = read_u8(&in);
-    REQUIRE(m->version != 0, "version 0");
-    if (m->version > 2)
+    if (m->version != 1 && m->version != 2)
         refuse("unsupported", "version %d", m->version);
     size = read_varint(&in);
     if (size > BODY_LIMIT)
@@ -845,6 +846,8 @@ static void read_file(file *f, bytes in) {
     f->gray = flags >> 4 & 1;
     f->alpha = flags >> 5 & 1;
     f->scans = flags >> 7 & 1;
+    if (f->scans && f->version == 1)
+        refuse("unsupported", "the reserved flag of version 1");
     f->hash = take(&in, 4);
     f->width = (int64_t)read_varint_in(&in, 0, 65534, "width - 1") + 1;
     f->height = (int64_t)read_varint_in(&in, 0, 65534, "height - 1") + 1;
@@ -852,7 +855,7 @@ static void read_file(file *f, bytes in) {
     f->quality = quality & 127;
     f->rans = quality >> 7;
     REQUIRE(f->quality >= 1 && f->quality <= 100, "the quality is %d", f->quality);
-    REQUIRE(f->version == 2 || (!f->scans && !f->rans), "version 1 with scans or rANS");
+    REQUIRE(f->version == 2 || !f->rans, "version 1 with rANS");
     if (flags >> 6 & 1)
         read_chunks(f, &in);
     f->codes = in;
@@ -874,13 +877,14 @@ static void check_pair(const file *f, const model *m) {
 /* Packed metadata of at most `limit` bytes. */
 static bytes unpack_metadata(bytes chunk, uint64_t limit) {
     bytes raw, none = {NULL, NULL}, frame;
-    uint64_t size = read_varint(&chunk);
+    uint64_t size = read_varint(&chunk), window;
     if (size > limit)
         refuse("limit", "metadata of more than %llu bytes", (unsigned long long)limit);
     frame = chunk;
     REQUIRE(read_u8(&chunk) == 0, "packed metadata with another frame header than 0x00");
-    REQUIRE(window_of(read_u8(&chunk)) <= WINDOW_LIMIT, "packed metadata with a large window");
-    walk_blocks(&chunk);
+    window = window_of(read_u8(&chunk));
+    REQUIRE(window <= WINDOW_LIMIT, "packed metadata with a large window");
+    walk_blocks(&chunk, window);
     REQUIRE(bytes_left(&chunk) == 0, "packed metadata go on behind their frame");
     raw.at = unzstd("\x28\xB5\x2F\xFD", 4, frame, size, none);
     raw.end = raw.at + size;
@@ -965,7 +969,7 @@ static uint8_t *read_stream(const decoder *d, bytes *in, const tile *t, int alph
         bytes frame, blocks_of_frame;
         REQUIRE(argument <= packed, "a zstd stream longer than the packed one");
         frame = blocks_of_frame = take(in, argument);
-        walk_blocks(&blocks_of_frame);
+        walk_blocks(&blocks_of_frame, 1 << 17);
         REQUIRE(bytes_left(&blocks_of_frame) == 0, "a zstd stream goes on behind its last block");
         if (method == 2) {
             dictionary = m->dictionaries[d->level.nearest * m->streams + number];
