@@ -638,7 +638,7 @@ static void read_body(model *m, bytes in) {
 /* The body's frame is of any kind of RFC 8878 that the text allows: all of its header is looked at.
  */
 static uint8_t *unpack_body(bytes frame, uint64_t size) {
-    bytes in = frame, none = {NULL, NULL};
+    bytes in = frame, none = {NULL, NULL}, id;
     uint64_t window = 0, count;
     int descriptor, single, content_bytes;
     REQUIRE(memcmp(take(&in, 4).at, "\x28\xB5\x2F\xFD", 4) == 0, "the body is not a zstd frame");
@@ -646,9 +646,11 @@ static uint8_t *unpack_body(bytes frame, uint64_t size) {
     single = descriptor >> 5 & 1;
     content_bytes = descriptor >> 6 == 0 ? single : 1 << (descriptor >> 6);
     REQUIRE((descriptor & 8) == 0, "the reserved bit of a zstd frame is set");
-    REQUIRE((descriptor & 3) == 0, "the body's frame has a dictionary");
     if (!single)
         window = window_of(read_u8(&in));
+    id = take(&in, (descriptor & 3) == 3 ? 4 : descriptor & 3);
+    while (id.at < id.end)
+        REQUIRE(*id.at++ == 0, "the body's frame has a dictionary");
     for (int i = 0; i < content_bytes; i++) {
         uint64_t byte = (uint64_t)read_u8(&in);
         if (single)
@@ -874,12 +876,10 @@ static void check_pair(const file *f, const model *m) {
     REQUIRE(f->alpha_chunk.at || !f->alpha || m->channels == 4, "alpha without an alpha chunk");
 }
 
-/* Packed metadata of at most `limit` bytes. */
-static bytes unpack_metadata(bytes chunk, uint64_t limit) {
+/* Packed metadata, whose raw size has been read. */
+static bytes unpack_metadata(bytes chunk, uint64_t size) {
     bytes raw, none = {NULL, NULL}, frame;
-    uint64_t size = read_varint(&chunk), window;
-    if (size > limit)
-        refuse("limit", "metadata of more than %llu bytes", (unsigned long long)limit);
+    uint64_t window;
     frame = chunk;
     REQUIRE(read_u8(&chunk) == 0, "packed metadata with another frame header than 0x00");
     window = window_of(read_u8(&chunk));
@@ -889,6 +889,14 @@ static bytes unpack_metadata(bytes chunk, uint64_t limit) {
     raw.at = unzstd("\x28\xB5\x2F\xFD", 4, frame, size, none);
     raw.end = raw.at + size;
     return raw;
+}
+
+/* An ICC profile or EXIF block. */
+static bytes read_metadata(bytes chunk) {
+    uint64_t size = read_varint(&chunk);
+    if (size > METADATA_LIMIT)
+        refuse("limit", "metadata of more than %d bytes", (int)METADATA_LIMIT);
+    return unpack_metadata(chunk, size);
 }
 
 /* ---- decoding codes ---- */
@@ -1250,10 +1258,11 @@ static int pixel_of(const model *m, int v) {
 }
 
 static uint8_t *read_alpha(const file *f) {
+    bytes chunk = f->alpha_chunk, raw;
     uint64_t size = (uint64_t)(f->width * f->height);
-    bytes raw = unpack_metadata(f->alpha_chunk, size);
     uint8_t *alpha = allocate(size, 1);
-    REQUIRE(bytes_left(&raw) == size, "the alpha chunk is not width * height");
+    REQUIRE(read_varint(&chunk) == size, "the alpha chunk is not width * height");
+    raw = unpack_metadata(chunk, size);
     memcpy(alpha, raw.at, (size_t)size);
     undo_filter(alpha, f->height, f->width, 256);
     return alpha;
@@ -1365,9 +1374,9 @@ int main(int argc, char **argv) {
     read_file(&f, content);
     check_pair(&f, &m);
     if (f.icc.at)
-        icc = unpack_metadata(f.icc, METADATA_LIMIT);
+        icc = read_metadata(f.icc);
     if (f.exif.at)
-        exif = unpack_metadata(f.exif, METADATA_LIMIT);
+        exif = read_metadata(f.exif);
     channels = (f.gray ? 1 : 3) + f.alpha;
     pixels.at = decode(&f, &m);
     pixels.end = pixels.at + f.width * f.height * channels;
