@@ -1,12 +1,12 @@
 /*
- * make_vectors.c - makes the conformance vectors of spec/vectors/ in a folder: the files, list.txt (file,
- * model, outcome) and table.md (what each is for).  Where the library does not do what is written here
- * about a vector, it says so and fails.
+ * make_vectors.c - makes the conformance vectors of spec/vectors/ in a folder: the files, list.txt
+ * (file, model, outcome) and table.md (what each is for).  Where the library does not do what is
+ * written here about a vector, it says so and fails.
  *
  *     make_vectors FOLDER
  *
- * Seeds come from names, so that a new vector changes no other.  Compressed parts depend on the version of
- * zstd; see keep_vectors.sh.
+ * Seeds come from names, so that a new vector changes no other.  Compressed parts depend on the
+ * version of zstd; see keep_vectors.sh.
  */
 #include "tests/conformance/vectors.h"
 
@@ -49,7 +49,8 @@ static void write_vector(const char *name, const vqzi_buffer *bytes) {
         fail(name, "cannot be written");
 }
 
-/* A line of the list and one of the table; `expected` is the error's name, or NULL for a picture. */
+/* A line of the list and one of the table; `expected` is the error's name, or NULL for a picture.
+ */
 static void record(const char *file, const vqzi_buffer *bytes, const char *model,
                    const vqzi_buffer *model_bytes, const char *expected, const char *shown,
                    const char *text) {
@@ -127,7 +128,8 @@ static void make_good(void) {
 }
 
 static void apply(vqzi_buffer *file, const byte_edit *edit) {
-    size_t at = edit->at < 0 ? file->size - (size_t)-edit->at : VQZI_MIN(file->size, (size_t)edit->at);
+    size_t at =
+        edit->at < 0 ? file->size - (size_t)-edit->at : VQZI_MIN(file->size, (size_t)edit->at);
     vqzi_buffer result = {0};
     vqzi_buffer_append(&result, file->data, at);
     vqzi_buffer_append(&result, edit->bytes, edit->size);
@@ -184,7 +186,8 @@ static void apply_to_body(vqzi_buffer *file, const byte_edit *edit) {
     free(data);
 }
 
-/* The plain picture of this name; without one no bytes: a bad model is refused before they are looked at. */
+/* The plain picture of this name; without one no bytes: a bad model is refused before they are
+ * looked at. */
 static void put_picture(vqzi_buffer *file, const char *name) {
     for (const plain_file *p = plain_files; p->name != NULL; p++)
         if (strcmp(p->name, name) == 0)

@@ -1,6 +1,7 @@
 /*
- * test_vectors.c - the library decodes every vector of spec/vectors/ to the pixels of its list, or refuses it
- * with the error of its list, for every instruction set of this processor and with one thread and two.
+ * test_vectors.c - the library decodes every vector of spec/vectors/ to the pixels of its list, or
+ * refuses it with the error of its list, for every instruction set of this processor and with one
+ * thread and two.
  */
 #include "codec/internal.h"
 #include "tests/support/outcome.h"

@@ -7,114 +7,103 @@
 
 /* ---- good ones, by file_maker.c ---- */
 
+#define PICTURE(w, h, q) .width = w, .height = h, .quality = q
 enum { PACKED = 1, ZSTD = 2, DICTIONARY = 3, CONSTANT = 4, PLAIN = 1, MED = 2 };
 
+/* clang-format off */
 const good_file good_files[] = {
-    {"gray-1x1", "gray", "one pixel", {.width = 1, .height = 1, .quality = 50}, 0, 0},
-    {"gray-odd", "gray", "odd sides, padding", {.width = 33, .height = 7, .quality = 50}, 0, 0},
-    {"gray-row", "gray", "one row", {.width = 150, .height = 1, .quality = 50}, 0, 0},
-    {"gray-column", "gray", "one column; the height takes two bytes",
-     {.width = 1, .height = 200, .quality = 50}, 0, 0},
-    {"gray-alpha", "gray", "gray with an alpha chunk",
-     {.width = 21, .height = 10, .quality = 50, .alpha = true}, 0, 0},
-    {"rgb-packed", "rgb", "packed streams", {.width = 30, .height = 22, .quality = 50}, PACKED, PLAIN},
-    {"rgb-packed-med", "rgb", "packed streams of residuals",
-     {.width = 30, .height = 22, .quality = 50}, PACKED, MED},
-    {"rgb-zstd", "rgb", "zstd streams",
-     {.width = 70, .height = 50, .quality = 1, .codes = MADE_RUNS}, ZSTD, PLAIN},
+    {"gray-1x1", "gray", "one pixel", {PICTURE(1, 1, 50)}, 0, 0},
+    {"gray-odd", "gray", "odd sides, padding", {PICTURE(33, 7, 50)}, 0, 0},
+    {"gray-row", "gray", "one row", {PICTURE(150, 1, 50)}, 0, 0},
+    {"gray-column", "gray", "one column; the height takes two bytes", {PICTURE(1, 200, 50)}, 0, 0},
+    {"gray-alpha", "gray", "gray with an alpha chunk", {PICTURE(21, 10, 50), .alpha = true}, 0, 0},
+    {"rgb-packed", "rgb", "packed streams", {PICTURE(30, 22, 50)}, PACKED, PLAIN},
+    {"rgb-packed-med", "rgb", "packed streams of residuals", {PICTURE(30, 22, 50)}, PACKED, MED},
+    {"rgb-zstd", "rgb", "zstd streams", {PICTURE(70, 50, 1), .codes = MADE_RUNS}, ZSTD, PLAIN},
     {"rgb-zstd-med", "rgb", "zstd streams of residuals",
-     {.width = 70, .height = 50, .quality = 100, .codes = MADE_SMOOTH}, ZSTD, MED},
-    {"rgb-dictionary", "rgb", "zstd streams with the dictionaries of the upper level, where there are some",
-     {.width = 50, .height = 50, .quality = 76, .codes = MADE_RUNS}, DICTIONARY, PLAIN},
+     {PICTURE(70, 50, 100), .codes = MADE_SMOOTH}, ZSTD, MED},
+    {"rgb-dictionary", "rgb",
+     "zstd streams with the dictionaries of the upper level, where there are some",
+     {PICTURE(50, 50, 76), .codes = MADE_RUNS}, DICTIONARY, PLAIN},
     {"rgb-dictionary-med", "rgb", "the same of residuals at the lower level",
-     {.width = 60, .height = 50, .quality = 20, .codes = MADE_RUNS}, DICTIONARY, MED},
+     {PICTURE(60, 50, 20), .codes = MADE_RUNS}, DICTIONARY, MED},
     {"rgb-constant", "rgb", "constant streams",
-     {.width = 30, .height = 22, .quality = 50, .codes = MADE_HIGHEST}, CONSTANT, PLAIN},
+     {PICTURE(30, 22, 50), .codes = MADE_HIGHEST}, CONSTANT, PLAIN},
     {"rgb-constant-med", "rgb", "constant residuals",
-     {.width = 30, .height = 22, .quality = 50, .codes = MADE_LOWEST}, CONSTANT, MED},
+     {PICTURE(30, 22, 50), .codes = MADE_LOWEST}, CONSTANT, MED},
     {"rgb-quality25", "rgb", "level 0 is the nearest by one part in 99",
-     {.width = 20, .height = 20, .quality = 25}, 0, 0},
+     {PICTURE(20, 20, 25)}, 0, 0},
     {"rgb-quality26", "rgb", "level 1 is the nearest by one part in 99",
-     {.width = 20, .height = 20, .quality = 26}, 0, 0},
-    {"rgb-gray", "rgb", "gray under a colour model",
-     {.width = 25, .height = 18, .quality = 60, .gray = true}, 0, 0},
+     {PICTURE(20, 20, 26)}, 0, 0},
+    {"rgb-gray", "rgb", "gray under a colour model", {PICTURE(25, 18, 60), .gray = true}, 0, 0},
     {"rgb-gray-alpha", "rgb", "gray with alpha under a colour model",
-     {.width = 25, .height = 18, .quality = 60, .gray = true, .alpha = true}, 0, 0},
-    {"rgb-alpha", "rgb", "RGB with an alpha chunk",
-     {.width = 25, .height = 18, .quality = 60, .alpha = true}, 0, 0},
+     {PICTURE(25, 18, 60), .gray = true, .alpha = true}, 0, 0},
+    {"rgb-alpha", "rgb", "RGB with an alpha chunk", {PICTURE(25, 18, 60), .alpha = true}, 0, 0},
     {"rgb-chunks", "rgb", "alpha, ICC, EXIF, and chunks to be skipped",
-     {.width = 12, .height = 9, .quality = 60, .alpha = true, .icc = 700, .exif = 300, .unknown = 2},
-     0, 0},
+     {PICTURE(12, 9, 60), .alpha = true, .icc = 700, .exif = 300, .unknown = 2}, 0, 0},
     {"rgb-metadata", "rgb", "metadata of more than one block of zstd",
-     {.width = 12, .height = 9, .quality = 60, .icc = 300000}, 0, 0},
-    {"rgb-no-chunks", "rgb", "an empty list of chunks",
-     {.width = 12, .height = 9, .quality = 60, .chunks = true}, 0, 0},
-    {"rgba", "rgba", "RGBA, alpha in the model",
-     {.width = 31, .height = 15, .quality = 40, .alpha = true}, 0, 0},
-    {"rgba-rgb", "rgba", "RGB under a model with alpha", {.width = 31, .height = 15, .quality = 41}, 0, 0},
+     {PICTURE(12, 9, 60), .icc = 300000}, 0, 0},
+    {"rgb-no-chunks", "rgb", "an empty list of chunks", {PICTURE(12, 9, 60), .chunks = true}, 0, 0},
+    {"rgba", "rgba", "RGBA, alpha in the model", {PICTURE(31, 15, 40), .alpha = true}, 0, 0},
+    {"rgba-rgb", "rgba", "RGB under a model with alpha", {PICTURE(31, 15, 41)}, 0, 0},
     {"rgba-gray", "rgba", "gray under a model with alpha",
-     {.width = 31, .height = 15, .quality = 42, .gray = true}, 0, 0},
+     {PICTURE(31, 15, 42), .gray = true}, 0, 0},
     {"rgba-gray-alpha", "rgba", "gray with alpha under a model with alpha",
-     {.width = 31, .height = 15, .quality = 43, .gray = true, .alpha = true}, 0, 0},
-    {"codes300-noise", "codes300", "two streams a plane", {.width = 40, .height = 19, .quality = 9}, 0, 0},
+     {PICTURE(31, 15, 43), .gray = true, .alpha = true}, 0, 0},
+    {"codes300-noise", "codes300", "two streams a plane", {PICTURE(40, 19, 9)}, 0, 0},
     {"codes4096-noise", "codes4096", "two streams a plane, packed",
-     {.width = 90, .height = 60, .quality = 9}, PACKED, PLAIN},
+     {PICTURE(90, 60, 9)}, PACKED, PLAIN},
     {"codes4096-med", "codes4096", "the filter on low and high bytes",
-     {.width = 90, .height = 60, .quality = 9, .codes = MADE_SMOOTH}, 0, MED},
+     {PICTURE(90, 60, 9), .codes = MADE_SMOOTH}, 0, MED},
     {"codes4096-dictionary", "codes4096", "a dictionary for the low bytes",
-     {.width = 150, .height = 120, .quality = 9, .codes = MADE_RUNS}, DICTIONARY, PLAIN},
-    {"tiles-right", "stride32", "version 1, two tiles side by side",
-     {.width = 1030, .height = 9, .quality = 70}, 0, 0},
+     {PICTURE(150, 120, 9), .codes = MADE_RUNS}, DICTIONARY, PLAIN},
+    {"tiles-right", "stride32", "version 1, two tiles side by side", {PICTURE(1030, 9, 70)}, 0, 0},
     {"tiles-below", "stride16", "version 1, two tiles one below the other",
-     {.width = 9, .height = 1025, .quality = 30}, 0, 0},
-    {"levels16-1", "levels16", "the lowest level", {.width = 16, .height = 16, .quality = 1}, 0, 0},
-    {"levels16-50", "levels16", "between two of 16 levels", {.width = 16, .height = 16, .quality = 50}, 0, 0},
-    {"levels16-100", "levels16", "the highest level", {.width = 16, .height = 16, .quality = 100}, 0, 0},
-    {"layers-noise", "layers", "every kind of layer", {.width = 37, .height = 29, .quality = 30}, 0, 0},
+     {PICTURE(9, 1025, 30)}, 0, 0},
+    {"levels16-1", "levels16", "the lowest level", {PICTURE(16, 16, 1)}, 0, 0},
+    {"levels16-50", "levels16", "between two of 16 levels", {PICTURE(16, 16, 50)}, 0, 0},
+    {"levels16-100", "levels16", "the highest level", {PICTURE(16, 16, 100)}, 0, 0},
+    {"layers-noise", "layers", "every kind of layer", {PICTURE(37, 29, 30)}, 0, 0},
     {"extremes-noise", "extremes", "sums that saturate",
-     {.width = 26, .height = 26, .quality = 100, .codes = MADE_EXTREMES}, 0, 0},
+     {PICTURE(26, 26, 100), .codes = MADE_EXTREMES}, 0, 0},
     {"extremes-lowest", "extremes", "the same between two levels",
-     {.width = 26, .height = 26, .quality = 63, .codes = MADE_LOWEST}, 0, 0},
-    {"channels256-noise", "channels256", "many planes", {.width = 47, .height = 33, .quality = 5}, 0, 0},
-    {"prior-gray-1x1", "prior-gray", "one pixel, rANS",
-     {.width = 1, .height = 1, .quality = 50, .rans = true}, 0, 0},
-    {"prior-gray", "prior-gray", "rANS",
-     {.width = 35, .height = 21, .quality = 50, .rans = true}, 0, 0},
+     {PICTURE(26, 26, 63), .codes = MADE_LOWEST}, 0, 0},
+    {"channels256-noise", "channels256", "many planes", {PICTURE(47, 33, 5)}, 0, 0},
+    {"prior-gray-1x1", "prior-gray", "one pixel, rANS", {PICTURE(1, 1, 50), .rans = true}, 0, 0},
+    {"prior-gray", "prior-gray", "rANS", {PICTURE(35, 21, 50), .rans = true}, 0, 0},
     {"prior-gray-scans", "prior-gray", "rANS, scans",
-     {.width = 35, .height = 21, .quality = 50, .rans = true, .scans = true}, 0, 0},
-    {"prior-gray-zstd", "prior-gray", "streams in one segment", {.width = 35, .height = 21, .quality = 50},
-     0, 0},
+     {PICTURE(35, 21, 50), .rans = true, .scans = true}, 0, 0},
+    {"prior-gray-zstd", "prior-gray", "streams in one segment", {PICTURE(35, 21, 50)}, 0, 0},
     {"prior-gray-zstd-scans", "prior-gray", "streams in a segment for each stage",
-     {.width = 35, .height = 21, .quality = 50, .scans = true}, 0, 0},
+     {PICTURE(35, 21, 50), .scans = true}, 0, 0},
     {"prior-gray-alpha", "prior-gray", "gray with an alpha chunk, EXIF, rANS",
-     {.width = 19, .height = 5, .quality = 100, .alpha = true, .exif = 90, .rans = true}, 0, 0},
+     {PICTURE(19, 5, 100), .alpha = true, .exif = 90, .rans = true}, 0, 0},
     {"prior-rgb-noise", "prior-rgb", "rANS of unlikely codes between two levels",
-     {.width = 90, .height = 70, .quality = 33, .rans = true}, 0, 0},
+     {PICTURE(90, 70, 33), .rans = true}, 0, 0},
     {"prior-rgb-extremes", "prior-rgb", "rANS of the lowest and highest codes, scans",
-     {.width = 90, .height = 70, .quality = 88, .codes = MADE_EXTREMES, .rans = true, .scans = true},
-     0, 0},
-    {"prior-rgb-dictionary", "prior-rgb", "streams with dictionaries, numbered through all stages, scans",
-     {.width = 150, .height = 130, .quality = 12, .codes = MADE_RUNS, .scans = true}, DICTIONARY, 0},
+     {PICTURE(90, 70, 88), .codes = MADE_EXTREMES, .rans = true, .scans = true}, 0, 0},
+    {"prior-rgb-dictionary", "prior-rgb",
+     "streams with dictionaries, numbered through all stages, scans",
+     {PICTURE(150, 130, 12), .codes = MADE_RUNS, .scans = true}, DICTIONARY, 0},
     {"prior-rgb-tiles", "prior-rgb", "two tiles of balanced width, rANS",
-     {.width = 390, .height = 9, .quality = 12, .codes = MADE_SMOOTH, .rans = true}, 0, 0},
+     {PICTURE(390, 9, 12), .codes = MADE_SMOOTH, .rans = true}, 0, 0},
     {"prior-rgb-tiles-scans", "prior-rgb", "three tiles of unequal width, scans",
-     {.width = 795, .height = 9, .quality = 12, .codes = MADE_SMOOTH, .rans = true, .scans = true},
-     0, 0},
+     {PICTURE(795, 9, 12), .codes = MADE_SMOOTH, .rans = true, .scans = true}, 0, 0},
     {"prior-rgb-tiles-zstd", "prior-rgb", "two rows of two tiles, streams, scans",
-     {.width = 385, .height = 513, .quality = 12, .codes = MADE_LOWEST, .scans = true}, 0, 0},
+     {PICTURE(385, 513, 12), .codes = MADE_LOWEST, .scans = true}, 0, 0},
     {"prior-rgba", "prior-rgba", "RGBA, rANS",
-     {.width = 29, .height = 29, .quality = 77, .alpha = true, .rans = true}, 0, 0},
-    {"prior-4096-noise", "prior-4096", "long excesses",
-     {.width = 120, .height = 90, .quality = 50, .rans = true}, 0, 0},
+     {PICTURE(29, 29, 77), .alpha = true, .rans = true}, 0, 0},
+    {"prior-4096-noise", "prior-4096", "long excesses", {PICTURE(120, 90, 50), .rans = true}, 0, 0},
     {"prior-4096-extremes", "prior-4096", "the longest excesses",
-     {.width = 120, .height = 90, .quality = 51, .codes = MADE_EXTREMES, .rans = true}, 0, 0},
+     {PICTURE(120, 90, 51), .codes = MADE_EXTREMES, .rans = true}, 0, 0},
     {"prior-logits-noise", "prior-logits", "codes by logits",
-     {.width = 30, .height = 30, .quality = 60, .rans = true}, 0, 0},
+     {PICTURE(30, 30, 60), .rans = true}, 0, 0},
     {"prior-logits-lowest", "prior-logits", "code 0 alone: a stream of no bytes",
-     {.width = 30, .height = 30, .quality = 60, .codes = MADE_LOWEST, .rans = true}, 0, 0},
+     {PICTURE(30, 30, 60), .codes = MADE_LOWEST, .rans = true}, 0, 0},
     {"prior-stages-scans", "prior-stages", "many segments",
-     {.width = 100, .height = 70, .quality = 50, .rans = true, .scans = true}, 0, 0},
+     {PICTURE(100, 70, 50), .rans = true, .scans = true}, 0, 0},
     {0}};
+/* clang-format on */
 
 /* ---- rANS by hand ---- */
 
@@ -137,9 +126,12 @@ void encode_symbols(vqzi_buffer *file, const interval *symbols, uint64_t end_sta
 }
 
 /* Under the model "flat": a symbol of its tables, and a bit of an excess. */
-#define SYMBOL(s) {(s) * 4096u, 4096}
-#define BIT(b) {(b) * 32768u, 32768}
-#define LAST {0, 0}
+#define SYMBOL(s)                                                                                  \
+    { (s) * 4096u, 4096 }
+#define BIT(b)                                                                                     \
+    { (b) * 32768u, 32768 }
+#define LAST                                                                                       \
+    { 0, 0 }
 
 static const interval code_5[] = {SYMBOL(4), LAST};
 static const interval code_0[] = {SYMBOL(0), BIT(0), BIT(1), BIT(0), LAST}; /* excess 1 */
@@ -151,40 +143,49 @@ static const interval excess_13[] = {SYMBOL(15), BIT(0), BIT(0), BIT(0), BIT(0),
 
 /* ---- plain ones ---- */
 
-/* The streams of "tiny" for 2 x 2 positions: codes 0 1 2 0 packed, and zeros; for 10 x 10: zstd and zeros. */
+/* The streams of "tiny" for 2 x 2 positions: codes 0 1 2 0 packed, and zeros; for 10 x 10: zstd and
+ * zeros. */
 #define STREAMS "\x00\x24\x03"
-#define ZEROS "\x03\x03"
+#define ZEROS   "\x03\x03"
 /* One block of one byte again and again: 100 times a code. */
 #define RLE(length, byte) length "\x03\x00" byte
 /* A frame of four bytes as they are, as packed metadata. */
-#define FOUR "\x04\x00\x00\x21\x00\x00wxyz"
+#define FOUR        "\x04\x00\x00\x21\x00\x00wxyz"
 #define ALPHA_CHUNK "\x01\x0a" FOUR
-#define NONE NULL, 0
-#define NO_SYMBOLS NULL, 0
-#define NO_EDIT {0, 0, NULL, 0}, false
-#define AS_IT_IS NO_SYMBOLS, NO_EDIT
+#define NONE        NULL, 0
+#define NO_SYMBOLS  NULL, 0
+#define NO_EDIT     {0, 0, NULL, 0}, false
+#define AS_IT_IS    NO_SYMBOLS, NO_EDIT
 
 /* Header of "tiny" and "flat": magic 0, flags 3, hash 4, width 8, height 9, quality 10. */
-#define TINY(folder, name, expected, text, at, removed, bytes)                                      \
-    {folder, name, "tiny", expected, text, 4, 4, 0, NONE, BYTES(STREAMS), NO_SYMBOLS,               \
-     {at, removed, BYTES(bytes)}, false}
-#define BAD_TINY(name, text, at, removed, bytes) TINY("bad", name, "corrupt", text, at, removed, bytes)
-#define BAD_BODY(name, text, side, body)                                                            \
-    {"bad", name, "tiny", "corrupt", text, side, side, 0, NONE, BYTES(body), AS_IT_IS}
-#define CHUNKS(folder, name, expected, text, flags, chunks)                                         \
-    {folder, name, "tiny", expected, text, 2, 2, flags, BYTES(chunks), BYTES(ZEROS), AS_IT_IS}
+#define TINY(folder, name, expected, text, at, removed, bytes)                                     \
+    {                                                                                              \
+        folder, name, "tiny", expected, text, 4, 4, 0, NONE, BYTES(STREAMS), NO_SYMBOLS,           \
+            {at, removed, BYTES(bytes)}, false                                                     \
+    }
+#define BAD_TINY(name, text, at, removed, bytes)                                                   \
+    TINY("bad", name, "corrupt", text, at, removed, bytes)
+#define BAD_BODY(name, text, side, body)                                                           \
+    { "bad", name, "tiny", "corrupt", text, side, side, 0, NONE, BYTES(body), AS_IT_IS }
+#define CHUNKS(folder, name, expected, text, flags, chunks)                                        \
+    { folder, name, "tiny", expected, text, 2, 2, flags, BYTES(chunks), BYTES(ZEROS), AS_IT_IS }
 #define BAD_CHUNKS(name, text, flags, chunks) CHUNKS("bad", name, "corrupt", text, flags, chunks)
-#define RANS(folder, name, expected, text, symbols, end_state)                                      \
-    {folder, name, "flat", expected, text, 2, 2, PLAIN_RANS, NONE, NONE, symbols, end_state, NO_EDIT}
-#define FLAT(folder, name, expected, text, width, flags, body)                                      \
-    {folder, name, "flat", expected, text, width, 2, flags, NONE, BYTES(body), AS_IT_IS}
+#define RANS(folder, name, expected, text, symbols, end_state)                                     \
+    {                                                                                              \
+        folder, name, "flat", expected, text, 2, 2, PLAIN_RANS, NONE, NONE, symbols, end_state,    \
+            NO_EDIT                                                                                \
+    }
+#define FLAT(folder, name, expected, text, width, flags, body)                                     \
+    { folder, name, "flat", expected, text, width, 2, flags, NONE, BYTES(body), AS_IT_IS }
 
+/* clang-format off */
 const plain_file plain_files[] = {
     {"good", "tiny", "tiny", NULL, "written by hand: packed and constant", 4, 4, 0, NONE,
      BYTES(STREAMS), AS_IT_IS},
     CHUNKS("good", "tiny-alpha", NULL, "alpha as it is, in a block of four bytes", PLAIN_ALPHA,
            ALPHA_CHUNK "\x00"),
-    CHUNKS("good", "tiny-window", NULL, "packed metadata with the largest window, 2^23", PLAIN_ALPHA,
+    CHUNKS("good", "tiny-window", NULL, "packed metadata with the largest window, 2^23",
+     PLAIN_ALPHA,
            "\x01\x0a\x04\x00\x68\x21\x00\x00wxyz\x00"),
     CHUNKS("good", "tiny-icc-empty", NULL, "an ICC profile of no bytes", 0,
            "\x81\x06\x00\x00\x00\x01\x00\x00\x00"),
@@ -205,7 +206,8 @@ const plain_file plain_files[] = {
      BYTES(STREAMS), NO_SYMBOLS, {10, 1, BYTES("\x33")}, true},
     TINY("bad", "cut-header", "truncated", "ends in the header", 8, 6, ""),
     TINY("bad", "cut-magic", "truncated", "ends behind the version", 4, 10, ""),
-    {"bad", "cut-short", "tiny", "truncated", "six bytes", 4, 4, 0, NONE, BYTES(STREAMS), NO_SYMBOLS,
+    {"bad", "cut-short", "tiny", "truncated", "six bytes", 4, 4, 0, NONE, BYTES(STREAMS),
+     NO_SYMBOLS,
      {4, 12, BYTES("")}, true},
     TINY("bad", "cut-streams", "truncated", "the last stream is missing", -5, 1, ""),
     TINY("bad", "cut-packed", "truncated", "a packed stream ends too early", -6, 2, ""),
@@ -261,7 +263,8 @@ const plain_file plain_files[] = {
     BAD_BODY("zstd-long", "a zstd stream longer than the packed one", 20,
              "\xd1\x01\xa2\x00\x00\x01\xa2\x00\x00\x01\xa2\x00\x00\x01\xa2\x00\x00\x01"
              "\x8a\x00\x00\x01\x19\x00\x00\x00\x01\x02\x03"),
-    BAD_BODY("zstd-reserved", "a block of the reserved type", 20, "\x21" RLE("\x27", "\x01") "\x03"),
+    BAD_BODY("zstd-reserved", "a block of the reserved type", 20, "\x21" RLE("\x27",
+     "\x01") "\x03"),
     BAD_BODY("zstd-behind", "a byte behind the last block", 20,
              "\x29" RLE("\x23", "\x01") "\x00\x03"),
     BAD_BODY("zstd-short", "99 symbols for 100", 20, "\x21" RLE("\x1b", "\x01") "\x03"),
@@ -270,25 +273,31 @@ const plain_file plain_files[] = {
              "\x21" RLE("\x23", "\x03") "\x03"),
     BAD_BODY("zstd-garbage", "a compressed block of nothing", 20,
              "\x39\x25\x00\x00\xff\xff\xff\xff\x03"),
-    {"bad", "code", "codes300", "corrupt", "low byte 200, high byte 1 where there are 300 codes", 2, 2, 0,
+    {"bad", "code", "codes300", "corrupt", "low byte 200, high byte 1 where there are 300 codes",
+     2, 2, 0,
      NONE, BYTES("\x00\xc8\x00\x01"), AS_IT_IS},
-    {"bad", "high-byte", "codes300", "corrupt", "a high byte of 2 where there are 300 codes", 2, 2, 0,
+    {"bad", "high-byte", "codes300", "corrupt", "a high byte of 2 where there are 300 codes", 2, 2,
+     0,
      NONE, BYTES("\x00\xc8\x13"), AS_IT_IS},
 
     RANS("bad", "rans-above", "corrupt", "a code of K", code_16, 1),
     RANS("bad", "rans-below", "corrupt", "a code of -1", code_below, 1),
     RANS("bad", "rans-excess", "corrupt", "an excess of 13 bits", excess_13, 1),
     RANS("bad", "rans-end", "corrupt", "rANS that ends with the state 2", code_5, 2),
-    FLAT("bad", "rans-empty", "corrupt", "a stream of no bytes: zeros without end", 2, PLAIN_RANS, ""),
+    FLAT("bad", "rans-empty", "corrupt", "a stream of no bytes: zeros without end", 2, PLAIN_RANS,
+     ""),
     {"bad", "rans-one", "prior-logits", "corrupt", "the one byte 1 in place of no byte", 2, 2,
      PLAIN_RANS, NONE, BYTES("\1"), AS_IT_IS},
-    {"bad", "rans-zero", "flat", "corrupt", "a zero in front of a stream", 2, 2, PLAIN_RANS, NONE, NONE,
+    {"bad", "rans-zero", "flat", "corrupt", "a zero in front of a stream", 2, 2, PLAIN_RANS, NONE,
+     NONE,
      code_5, 1, {11, 0, BYTES("\0")}, false},
-    {"bad", "rans-behind", "flat", "corrupt", "a byte behind the last symbol", 2, 2, PLAIN_RANS, NONE,
+    {"bad", "rans-behind", "flat", "corrupt", "a byte behind the last symbol", 2, 2, PLAIN_RANS,
+     NONE,
      NONE, code_5, 1, {-4, 0, BYTES("\0")}, false},
     FLAT("bad", "segment-size", "truncated", "a segment larger than the file", 400, 0,
          "\x05\x2b\x2b"),
-    FLAT("bad", "segment-size-long", "corrupt", "the size of a segment is longer than needed", 400, 0,
+    FLAT("bad", "segment-size-long", "corrupt", "the size of a segment is longer than needed", 400,
+     0,
          "\x81\x00\x2b\x2b"),
     FLAT("bad", "segment-behind", "corrupt", "a byte behind the streams of a segment", 400, 0,
          "\x02\x2b\x2b\x2b"),
@@ -296,3 +305,4 @@ const plain_file plain_files[] = {
          "\x01\x2b\x2b\x2b"),
     FLAT("bad", "segment-missing", "truncated", "no last segment", 400, 0, "\x01\x2b"),
     {0}};
+/* clang-format on */

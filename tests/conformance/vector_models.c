@@ -11,7 +11,8 @@
 /* ---- good ones ---- */
 
 /* Four tables again and again: they compress. */
-static void few_tables(vqzi_model *model, const random_model_options *options, test_random *random) {
+static void few_tables(vqzi_model *model, const random_model_options *options,
+                       test_random *random) {
     enum { CLASS = VQZI_PHASES * VQZI_SYMBOLS };
     (void)options, (void)random;
     for (int i = 4; i < VQZI_CLASSES; i++)
@@ -56,8 +57,8 @@ static void extremes(vqzi_model *model, const random_model_options *options, tes
         last->shift[c] = 0;
 }
 
-/* One ordered plane of 16 codes whose mean is always 0 and whose class always 0, with every symbol alike and no
-   bits behind them: streams can be written by hand. */
+/* One ordered plane of 16 codes whose mean is always 0 and whose class always 0, with every symbol
+   alike and no bits behind them: streams can be written by hand. */
 static void flat(vqzi_model *model, const random_model_options *options, test_random *random) {
     vqzi_prior *prior = &model->prior;
     (void)options, (void)random;
@@ -72,6 +73,7 @@ static void flat(vqzi_model *model, const random_model_options *options, test_ra
     }
 }
 
+/* clang-format off */
 const good_model good_models[] = {
     {"tiny", "gray, stride 2; what bad models and files are made from",
      {.channels = 1, .stride = 2, .levels = 2, .latent_channels = 3, .planes = 2, .max_codes = 3,
@@ -105,11 +107,13 @@ const good_model good_models[] = {
      {.channels = 3, .stride = 8, .levels = 2, .latent_channels = 3, .planes = 2,
       .max_codes = 16, .hidden = 3, .shuffle = true, .residual = true, .pixel_shift = 4},
      every_layer},
-    {"extremes", "RGB, stride 4; largest and smallest steps and entries, 16 bits of output, pixel_shift 0",
+    {"extremes",
+     "RGB, stride 4; largest and smallest steps and entries, 16 bits of output, pixel_shift 0",
      {.channels = 3, .stride = 4, .levels = 2, .latent_channels = 4, .planes = 3, .max_codes = 16,
       .hidden = 4, .overlap = true, .residual = true}, extremes},
     {"channels256", "gray, stride 16, 256 latent channels, 64 planes",
-     {.channels = 1, .stride = 16, .levels = 1, .latent_channels = 256, .planes = 64, .max_codes = 4,
+     {.channels = 1, .stride = 16, .levels = 1, .latent_channels = 256, .planes = 64,
+     .max_codes = 4,
       .hidden = 1, .pixel_shift = 8}, straight_books},
     {"flat", "prior, gray, stride 2, one ordered plane of 16 codes, all symbols alike",
      {.channels = 1, .stride = 2, .levels = 2, .latent_channels = 1, .planes = 1, .max_codes = 16,
@@ -125,7 +129,8 @@ const good_model good_models[] = {
      {.channels = 4, .stride = 4, .levels = 2, .latent_channels = 3, .planes = 3, .max_codes = 16,
       .hidden = 4, .shuffle = true, .pixel_shift = 5, .prior = true}, few_tables},
     {"prior-4096", "prior, RGB, stride 16, one ordered plane of 4096 codes: long excesses",
-     {.channels = 3, .stride = 16, .levels = 2, .latent_channels = 1, .planes = 1, .max_codes = 4096,
+     {.channels = 3, .stride = 16, .levels = 2, .latent_channels = 1, .planes = 1,
+     .max_codes = 4096,
       .hidden = 3, .pixel_shift = 4, .prior = true, .ordered = true}, straight_books},
     {"prior-logits", "prior, gray, stride 4, one plane of 300 codes that is not ordered",
      {.channels = 1, .stride = 4, .levels = 2, .latent_channels = 2, .planes = 1, .max_codes = 300,
@@ -134,6 +139,7 @@ const good_model good_models[] = {
      {.channels = 1, .stride = 32, .levels = 1, .latent_channels = 40, .planes = 40, .max_codes = 5,
       .hidden = 1, .pixel_shift = 4, .prior = true}, few_tables},
     {0}};
+/* clang-format on */
 
 /* ---- changed ones ---- */
 
@@ -151,7 +157,7 @@ static vqzi_op *find_add(vqzi_net *net) {
     abort();
 }
 
-#define CONV find_op(&m->synthesis, VQZI_CONV)
+#define CONV  find_op(&m->synthesis, VQZI_CONV)
 #define STAGE (&m->prior.stages[0].net)
 
 /* name, base, what is wrong, how */
@@ -173,8 +179,7 @@ static vqzi_op *find_add(vqzi_net *net) {
     FAULT(slope, "tiny", "a leaky ReLU of slope 9",                                                \
           (CONV->slope = 9, CONV->activation = VQZI_LEAKY))                                        \
     FAULT(conv_stride, "tiny", "a convolution of stride 3", CONV->stride = 3)                      \
-    FAULT(scale, "tiny", "a synthesis that shrinks (rule 4)",                                      \
-          CONV->stride = 2)                                                                        \
+    FAULT(scale, "tiny", "a synthesis that shrinks (rule 4)", CONV->stride = 2)                    \
     FAULT(bits, "tiny", "17 bits", CONV->bits = 17)                                                \
     FAULT(kernel_stride, "tiny", "a kernel smaller than its stride (rule 3)",                      \
           find_op(&m->synthesis, VQZI_D2S)[-1].stride = 2)                                         \
@@ -233,6 +238,7 @@ FAULTS(DEFINE)
 
 #define INVALID "model-invalid"
 
+/* clang-format off */
 const changed_model changed_models[] = {
 #define ENTRY(name, base, text, statement)                                                         \
     {"bad", "model-" #name, base, INVALID, text, fault_##name, {0}, false},
@@ -275,3 +281,4 @@ const changed_model changed_models[] = {
     {"unsupported", "model-version3", "tiny", "version", "version 3", NULL, {3, 1, BYTES("\3")},
      false},
     {0}};
+/* clang-format on */

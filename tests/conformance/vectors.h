@@ -11,8 +11,8 @@
 #define BYTES(string) string, sizeof(string) - 1
 
 enum { END = 1 << 30 };
-/* Replaces `removed` bytes from `at` on by others; at below 0 counts from the end, END is behind the last byte.
-   All zero: nothing. */
+/* Replaces `removed` bytes from `at` on by others; at below 0 counts from the end, END is behind
+   the last byte. All zero: nothing. */
 typedef struct byte_edit {
     int at;
     size_t removed;
@@ -40,8 +40,8 @@ typedef struct interval {
     uint32_t start, frequency;
 } interval;
 
-/* Pictures written byte by byte: header, chunks, body, rANS symbols, checksum; then edited.  Gray under a gray
-   model, quality 50. */
+/* Pictures written byte by byte: header, chunks, body, rANS symbols, checksum; then edited.  Gray
+   under a gray model, quality 50. */
 typedef struct plain_file {
     const char *folder, *name, *model, *expected, *text; /* expected: NULL for a picture */
     uint32_t width, height;
