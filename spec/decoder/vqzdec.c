@@ -1175,22 +1175,38 @@ static void decode_stage(decoder *d, rans *r, const tile *t, const stage *s) {
 
 /* ---- tiles and segments ---- */
 
-/* Tile `index` in raster order; -1 asks for their number alone, which is what is returned. */
-static int64_t tile_of(const decoder *d, int64_t index, tile *t) {
+/* How a picture is cut, in latent positions. */
+typedef struct tiling {
+    int64_t high, wide;   /* of a tile; wide: version 1 alone */
+    int64_t down, across; /* tiles */
+} tiling;
+
+static tiling tiling_of(const decoder *d) {
+    tiling t;
     int s = d->model->stride;
-    int64_t high = (d->file->version == 1 ? 1024 : 512) / s, wide = 1024 / s;
-    int64_t down = (d->rows + high - 1) / high, across, i;
-    across = d->file->version == 1 ? (d->columns + wide - 1) / wide : (d->columns * s + 383) / 384;
-    if (index >= 0) {
-        int64_t end;
-        i = index % across;
-        t->y = index / across * high;
-        t->rows = d->rows - t->y < high ? d->rows - t->y : high;
-        t->x = d->file->version == 1 ? i * wide : i * d->columns / across;
-        end = d->file->version == 1 ? (i + 1) * wide : (i + 1) * d->columns / across;
-        t->columns = (end < d->columns ? end : d->columns) - t->x;
-    }
-    return down * across;
+    t.high = (d->file->version == 1 ? 1024 : 512) / s;
+    t.wide = 1024 / s;
+    t.down = (d->rows + t.high - 1) / t.high;
+    t.across =
+        d->file->version == 1 ? (d->columns + t.wide - 1) / t.wide : (d->columns * s + 383) / 384;
+    return t;
+}
+
+/* Where column i of tiles starts; i is `across` behind the last one. */
+static int64_t tile_start(const decoder *d, const tiling *t, int64_t i) {
+    if (d->file->version == 2)
+        return i * d->columns / t->across;
+    return i < t->across ? i * t->wide : d->columns;
+}
+
+/* Tile `index` in raster order. */
+static tile tile_at(const decoder *d, const tiling *t, int64_t index) {
+    tile made;
+    made.y = index / t->across * t->high;
+    made.x = tile_start(d, t, index % t->across);
+    made.rows = d->rows - made.y < t->high ? d->rows - made.y : t->high;
+    made.columns = tile_start(d, t, index % t->across + 1) - made.x;
+    return made;
 }
 
 /* Stages first..end - 1 of a tile. */
@@ -1208,25 +1224,24 @@ static void read_segment(decoder *d, bytes in, const tile *t, int first, int end
 }
 
 static void read_segments(decoder *d, bytes in) {
-    tile t;
-    int64_t tiles = tile_of(d, -1, &t);
+    tiling cut = tiling_of(d);
     int stages = d->model->stage_count, scans = d->file->scans ? stages : 1;
-    uint64_t *sizes = allocate((uint64_t)(tiles * scans), sizeof(*sizes));
-    for (int64_t i = 0; i + 1 < tiles * scans; i++)
+    int64_t tiles = cut.down * cut.across, count = tiles * scans;
+    uint64_t *sizes = allocate((uint64_t)count, sizeof(*sizes));
+    for (int64_t i = 0; i + 1 < count; i++)
         sizes[i] = read_varint_in(&in, 0, bytes_left(&in), "the size of a segment");
-    for (int64_t i = 0; i < tiles * scans; i++) {
+    for (int64_t i = 0; i < count; i++) {
+        bytes segment = take(&in, i + 1 < count ? sizes[i] : bytes_left(&in));
+        tile t = tile_at(d, &cut, i % tiles);
         int scan = (int)(i / tiles);
-        bytes segment = take(&in, i + 1 < tiles * scans ? sizes[i] : bytes_left(&in));
-        tile_of(d, i % tiles, &t);
         read_segment(d, segment, &t, d->file->scans ? scan : 0, d->file->scans ? scan + 1 : stages);
     }
 }
 
 static void read_tiles(decoder *d, bytes in) {
-    tile t;
-    int64_t tiles = tile_of(d, -1, &t);
-    for (int64_t i = 0; i < tiles; i++) {
-        tile_of(d, i, &t);
+    tiling cut = tiling_of(d);
+    for (int64_t i = 0; i < cut.down * cut.across; i++) {
+        tile t = tile_at(d, &cut, i);
         read_streams(d, &in, &t, 0, d->model->plane_count);
     }
     REQUIRE(bytes_left(&in) == 0, "bytes between the last stream and the checksum");

@@ -184,9 +184,12 @@ int main(int argc, char **argv) {
     decoder = argv[1];
     unsigned long models = strtoul(argv[2], NULL, 10), different = 0;
     uint64_t seed = strtoull(argv[3], NULL, 10);
-    for (unsigned long i = 0; i < models; i++)
-        if (!check_model(seed + i) && ++different == 10)
-            break;
+    for (unsigned long i = 0; i < models && different < 10; i++) {
+        different += !check_model(seed + i);
+        if (i % 100 == 99)
+            printf("%lu models so far\n", i + 1);
+        fflush(stdout);
+    }
     printf(
         "%lu models: %lu times the same picture, %lu times refused by both, %lu over a limit, %lu "
         "different\n",
