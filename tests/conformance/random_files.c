@@ -5,8 +5,8 @@
  *     random_files VQZDEC COUNT SEED
  *
  * Every one of COUNT models gets a few valid files, damaged copies of those with right checksums,
- * and a damaged body with a right hash.  What differs stays in the current folder (model.vqm,
- * file.vqz), and the line that is printed tells the seed that makes it again, with COUNT 1.
+ * and a damaged body with a right hash.  A difference is printed with the seed of its model: with
+ * COUNT 1 that seed makes it again and leaves it in the current folder, as model.vqm and file.vqz.
  */
 #include "tests/support/file_maker.h"
 #include "tests/support/outcome.h"
