@@ -151,8 +151,13 @@ $(BUILD)/tests/bench/test_rd: $(BUILD)/tests/bench/rd_curve.o
 $(BUILD)/tests/bench/launch: $(BUILD)/tests/bench/launch.o
 	$(call say,LINK) $(CC) $(ALL_LDFLAGS) -Wl,--as-needed -o $@ $<
 
+# Drives the second decoder; makes the conformance vectors.
+CONFORMANCE := $(BUILD)/tests/conformance/random_files $(BUILD)/tests/conformance/make_vectors
+VECTOR_SRC := tests/conformance/vector_models.c tests/conformance/vector_files.c
+$(BUILD)/tests/conformance/make_vectors: $(call objects,$(VECTOR_SRC))
+
 .PHONY: tests
-tests: all $(TESTS) $(BENCH_CODEC) $(BENCH_RD)
+tests: all $(TESTS) $(BENCH_CODEC) $(BENCH_RD) $(CONFORMANCE)
 
 # ---- for people ----
 
@@ -167,6 +172,13 @@ check:
 	@$(MAKE) --no-print-directory $(JOBS) tests
 	@VQZ='$(abspath $(BUILD)/vqz)' VQZ_BUILD='$(abspath $(BUILD))' CC='$(CC)' \
 	    LINK_FLAGS='$(ALL_LDFLAGS)' tests/support/run.sh '$(T)' $(TESTS) $(TEST_SCRIPTS)
+
+# The second decoder beside the library, on the vectors and on many random models and files.
+COUNT ?= 1000
+.PHONY: check-spec
+check-spec: $(CONFORMANCE)
+	@VQZ_BUILD='$(abspath $(BUILD))' CC='$(CC)' LINK_FLAGS='$(ALL_LDFLAGS)' COUNT=$(COUNT) SEED=$(SEED) \
+	    tests/conformance/test_second_decoder.sh
 
 # The NEON kernels and the codec with them, cross-compiled and run under qemu.
 .PHONY: check-arm
@@ -215,9 +227,10 @@ uninstall:
 # ---- for those who work on it ----
 
 SOURCES = $(LIB_SRC) $(TRAIN_SRC) trainer/mpi/module.c $(CLI_SRC) $(TEST_SRC) $(KERNEL_BENCH_SRC) \
-          $(SUPPORT_SRC) $(BENCH_SRC) $(wildcard samples/render/*.c)
+          $(SUPPORT_SRC) $(BENCH_SRC) $(CONFORMANCE:$(BUILD)/%=%.c) $(VECTOR_SRC) spec/decoder/vqzdec.c \
+          $(wildcard samples/render/*.c)
 HEADERS = $(wildcard codec/*.h codec/kernels/*.h codec/kernels/*/*.h format/*.h trainer/*.h cli/*.h \
-            tests/support/*.h tests/bench/*.h tests/kernels/*.h samples/render/*.h)
+            tests/support/*.h tests/conformance/*.h tests/bench/*.h tests/kernels/*.h samples/render/*.h)
 
 .PHONY: format
 format:
@@ -285,6 +298,12 @@ bench-train: $(BUILD)/tests/bench/bench_train
 	@$(BUILD)/tests/bench/bench_train -s $(SECONDS) -c $(BUILD)/bench/train.csv '$(FOLDER)' \
 	    <$(BUILD)/bench/pytorch.csv
 
+# Makes the conformance vectors again; adds those that spec/vectors lacks and changes none.
+.PHONY: vectors
+vectors: $(BUILD)/tests/conformance/make_vectors
+	@rm -rf $(BUILD)/vectors && $< $(BUILD)/vectors
+	@tests/conformance/keep_vectors.sh $(BUILD)/vectors spec/vectors
+
 .PHONY: clean
 clean:
 	rm -rf $(BUILD) $(PRODUCTS)
@@ -294,6 +313,7 @@ help:
 	@echo 'make             the program vqz, libvqz.a and libvqz.so.0'
 	@echo 'make demo        compress the sample pictures and bring them back (build/demo)'
 	@echo 'make check       build and run every test; T=word: only those whose path has the word'
+	@echo 'make check-spec  the second decoder (spec/decoder) beside the library; COUNT=1000 SEED=1'
 	@echo 'make check-arm   the codec for 64-bit ARM under qemu, where cross compiler and qemu are there'
 	@echo 'make deps        install the Debian packages that are missing (demo and check do so too)'
 	@echo 'make install     to PREFIX ($(PREFIX)), below DESTDIR; make uninstall removes it again'
@@ -305,6 +325,7 @@ help:
 	@echo '                 PEERS=webp,jxl BENCH_CACHE=folder'
 	@echo 'make bench-speed GMAC/s of training and of the integer kernels (CSV=file: these as a table)'
 	@echo 'make bench-train training steps beside PyTorch; FOLDER=pictures SECONDS=4'
+	@echo 'make vectors     the conformance vectors (spec/vectors): new ones are added, none is changed'
 	@echo 'make format      clang-format all sources'
 	@echo 'make lint        cppcheck and clang-tidy, findings listed'
 	@echo 'make clean       remove $(BUILD)/ and the products'
@@ -312,4 +333,4 @@ help:
 	@echo '           DEFAULT_MODEL MPICC; see the top of the Makefile'
 
 -include $(LIB_OBJ:.o=.d) $(TRAIN_OBJ:.o=.d) $(CLI_OBJ:.o=.d) $(SUPPORT_OBJ:.o=.d) $(TESTS:=.d) \
-         $(patsubst %.c,$(BUILD)/%.d,$(KERNEL_BENCH_SRC) $(BENCH_SRC))
+         $(CONFORMANCE:=.d) $(VECTOR_SRC:%.c=$(BUILD)/%.d) $(patsubst %.c,$(BUILD)/%.d,$(KERNEL_BENCH_SRC) $(BENCH_SRC))

@@ -90,7 +90,7 @@ void vqzi_put_net(vqzi_buffer *body, const vqzi_net *net) {
     }
 }
 
-static void put_body(vqzi_buffer *body, const vqzi_model *model) {
+void vqzi_put_body(vqzi_buffer *body, const vqzi_model *model) {
     const uint8_t fields[6] = {model->channels,    model->stride,      model->levels,
                                model->latent_bits, model->pixel_shift, model->step_shift};
     vqzi_buffer_append(body, fields, sizeof fields);
@@ -152,7 +152,7 @@ vqz_status vqzi_model_serialise(vqzi_model *model, void **data, size_t *size, vq
                          "the model card has %zu bytes; at most %d fit", card_size, MAX_CARD);
     vqzi_buffer body = {0}, file = {0};
     uint8_t hash[VQZI_HASH_SIZE];
-    put_body(&body, model);
+    vqzi_put_body(&body, model);
     vqz_status status = vqzi_buffer_status(&body);
     if (status == VQZ_OK) {
         vqzi_sha256(hash, body.data, body.size);

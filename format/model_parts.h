@@ -14,6 +14,8 @@ void vqzi_put_planes(vqzi_buffer *body, const void *values, size_t count, size_t
 void vqzi_put_net(vqzi_buffer *body, const vqzi_net *net);
 /* A prior with at least one stage. */
 void vqzi_put_prior(vqzi_buffer *body, const vqzi_prior *prior, uint32_t latent_channels);
+/* All of it, whether it obeys the rules or not. */
+void vqzi_put_body(vqzi_buffer *body, const vqzi_model *model);
 
 /* The inverses.  A tensor is allocated once its bytes are known to be there, and belongs to the
    caller even when a later part fails. */

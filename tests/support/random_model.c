@@ -223,7 +223,7 @@ static void build_plane(vqzi_plane *plane, const vqzi_model *model, test_random 
                        ? options->max_codes
                        : (uint32_t)test_random_range(random, 2, (int32_t)options->max_codes));
     plane->books = (uint8_t)(test_coin(random) ? options->levels : 1);
-    plane->ordered = dims == 1 && (!options->prior || test_coin(random));
+    plane->ordered = dims == 1 && (!options->prior || options->ordered || test_coin(random));
     size_t values = (size_t)plane->codes * dims;
     plane->codebook = test_allocate(plane->books * values, sizeof *plane->codebook);
     for (size_t i = 0; i < plane->books * values; i++)

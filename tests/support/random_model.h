@@ -32,6 +32,7 @@ typedef struct random_model_options {
     bool dictionaries;        /* train zstd dictionaries for some streams */
     uint32_t pixel_shift;     /* 0..8 */
     bool prior; /* a conditional prior; planes then share no channels and are no more than these */
+    bool ordered; /* with a prior: every plane of one channel is, else some are */
 } random_model_options;
 
 /* RGB, stride 8, 3 levels, 6 latent channels, 4 planes of up to 32 codes, everything on but
