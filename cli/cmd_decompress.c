@@ -238,7 +238,7 @@ static void tell_good(session *s, const task *t, const job *j, size_t index) {
     fflush(stdout); /* in order with the lines about files that are not */
 }
 
-int run_test(const settings *s, int count, char **operands) {
+int run_verify(const settings *s, int count, char **operands) {
     static const char *const extensions[] = {"vqz", "vqm", NULL};
     const job_rules rules = {
         .extensions = extensions, .what = ".vqz or .vqm files", .recursive = s->recursive};

@@ -247,7 +247,7 @@ const command commands[] = {
       "verify .vqz files by decoding them, and .vqm models",
       "One line a file: good, or what is wrong with it; nothing is written.  The exit code is 1\n"
       "when any is bad.  Models are found as for decompress.\n",
-      test_options, run_test },
+      test_options, run_verify },
     { "info", "FILE...", "no file given; name a .vqz or a .vqm, or - for standard input",
       "show what a .vqz file or a .vqm model holds", "", info_options, run_info },
     { "eval", "PICTURE|FOLDER...", "no picture given; name pictures or folders of them",

@@ -3,7 +3,7 @@
  * the next run leaves no temporary file; training goes on from its last checkpoint.
  *
  * COUNT=200 (make check-kill): so many kills of each kind; SEED=n: other moments.  Half of them come at a
- * random time of a run, half shortly after its temporary file has appeared.
+ * random time of a run, half shortly after a temporary file has appeared.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -30,9 +30,10 @@ static int set_up(void **state) {
     return program_enter_folder(state) == 0 && mkdir("out", 0777) == 0 ? 0 : -1;
 }
 
+/* Microseconds since 1970, as files have them. */
 static long now(void) {
     struct timespec time;
-    clock_gettime(CLOCK_MONOTONIC, &time);
+    clock_gettime(CLOCK_REALTIME, &time);
     return time.tv_sec * 1000000L + time.tv_nsec / 1000;
 }
 
@@ -45,12 +46,22 @@ static long draw(long most) {
     return test_random_range(&random_state, 0, (int32_t)most);
 }
 
-static int count_temporaries(const char *folder) {
+/* How many temporary files a folder has; *newest, unless NULL, receives when the last was written, in
+   microseconds since 1970. */
+static int count_temporaries(const char *folder, long *newest) {
     int found = 0;
     DIR *entries = opendir(folder);
     assert_non_null(entries);
-    for (struct dirent *entry; (entry = readdir(entries)) != NULL;)
-        found += strncmp(entry->d_name, ".vqz-", 5) == 0;
+    for (struct dirent *entry; (entry = readdir(entries)) != NULL;) {
+        struct stat facts;
+        if (strncmp(entry->d_name, ".vqz-", 5) != 0)
+            continue;
+        found++;
+        if (newest != NULL && fstatat(dirfd(entries), entry->d_name, &facts, 0) == 0) {
+            long at = facts.st_mtim.tv_sec * 1000000L + facts.st_mtim.tv_nsec / 1000;
+            *newest = at > *newest ? at : *newest;
+        }
+    }
     closedir(entries);
     return found;
 }
@@ -68,12 +79,14 @@ static void tell(const char *what, const tally *t) {
 
 /* Runs the command, `usual` microseconds long, and kills it at some moment.  True when it ended first. */
 static bool run_and_kill(const char *line, long usual, bool early, tally *t) {
+    long start = now(), newest = 0;
     pid_t child = start_vqz(line);
     int status, ended = 0;
     if (early) {
-        for (long end = now() + 2 * usual; !ended && now() < end && count_temporaries("out") == 0;) {
+        while (!ended && newest <= start && now() < start + 2 * usual) {
             wait_microseconds(20);
             ended = waitpid(child, &status, WNOHANG);
+            (void)count_temporaries("out", &newest);
         }
         if (!ended)
             wait_microseconds(draw(2) * draw(500));
@@ -86,7 +99,7 @@ static bool run_and_kill(const char *line, long usual, bool early, tally *t) {
     }
     t->killed += WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL;
     t->finished += WIFEXITED(status);
-    t->left += count_temporaries("out");
+    t->left += count_temporaries("out", NULL);
     return WIFEXITED(status);
 }
 
