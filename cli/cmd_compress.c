@@ -116,10 +116,9 @@ static void report_missed(worker *w, const job *j, const target_search *search) 
                        set->target_bpp, set->target_bpp * best->reached / search->wanted,
                        best->quality);
     else
-        report_warning(&w->report, name,
-                       "%.0f byte%s cannot be met: %.0f bytes at quality %d is nearest",
-                       search->wanted, search->wanted == 1 ? "" : "s", best->reached,
-                       best->quality);
+        report_warning(
+            &w->report, name, "%.0f byte%s cannot be met: %.0f bytes at quality %d is nearest",
+            search->wanted, search->wanted == 1 ? "" : "s", best->reached, best->quality);
 }
 
 /* Encodes until the target is met as well as it can be. */
@@ -170,13 +169,13 @@ static vqz_status verify(compression *c, vqz_diag *diag) {
     vqz_diag why = {""};
     const vqz_image *image = &picture_reader_facts(c->reader)->image;
     end_try(c);
-    vqz_status status = vqz_decoder_create(&c->decoder, c->context, c->model, c->file, c->size,
-                                           &why);
+    vqz_status status =
+        vqz_decoder_create(&c->decoder, c->context, c->model, c->file, c->size, &why);
     if (status == VQZ_OK)
         status = session_decode_all(c->decoder, image->width, image->height, image->channels, &why);
-    return status == VQZ_OK ? VQZ_OK
-                            : vqzi_fail(diag, status, "is kept: what was made of it fails: %.400s",
-                                        why.message);
+    return status == VQZ_OK
+               ? VQZ_OK
+               : vqzi_fail(diag, status, "is kept: what was made of it fails: %.400s", why.message);
 }
 
 /* Why --rm must not take the source, or NULL. */
@@ -248,5 +247,7 @@ int run_compress(const settings *s, int count, char **operands) {
         return EXIT_USAGE;
     }
     int code = session_check_removal(s);
-    return code != EXIT_DONE ? code : session_run_command(s, &rules, count, operands, &(task){.run = compress_one});
+    return code != EXIT_DONE
+               ? code
+               : session_run_command(s, &rules, count, operands, &(task){.run = compress_one});
 }

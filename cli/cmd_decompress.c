@@ -1,6 +1,6 @@
 /*
- * cmd_decompress.c - vqz decompress: .vqz files back to PNG or PNM pictures; and vqz test, which does all
- * of that but the writing.
+ * cmd_decompress.c - vqz decompress: .vqz files back to PNG or PNM pictures; and vqz test, which
+ * does all of that but the writing.
  */
 #include "cli/commands.h"
 #include "cli/session.h"
@@ -55,7 +55,8 @@ static vqz_status read_info(const settings *set, decompression *d, vqz_info *inf
         return vqz_read_partial_info(d->file, d->size, info, &whole, diag);
     if (vqz_read_partial_info(d->file, d->size, info, &whole, &ignored) == VQZ_OK) {
         vqz_diag said = *diag;
-        return vqzi_fail(diag, status, "%.400s; decompress --partial shows what is there", said.message);
+        return vqzi_fail(diag, status, "%.400s; decompress --partial shows what is there",
+                         said.message);
     }
     return status;
 }
@@ -193,9 +194,9 @@ int run_decompress(const settings *s, int count, char **operands) {
                              .output = s->output,
                              .recursive = s->recursive};
     int code = session_check_removal(s);
-    return code != EXIT_DONE ? code
-                             : session_run_command(s, &rules, count, operands,
-                                                   &(task){.run = decompress_one});
+    return code != EXIT_DONE
+               ? code
+               : session_run_command(s, &rules, count, operands, &(task){.run = decompress_one});
 }
 
 /* ---- vqz test ---- */

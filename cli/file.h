@@ -50,8 +50,8 @@ typedef struct file_mark {
     bool known;
 } file_mark;
 void file_mark_source(file_mark *mark, const char *path);
-/* Deletes it.  What is not that very file any more, as it was then, stays, and so does what is no regular
-   file, or reached through a link. */
+/* Deletes it.  What is not that very file any more, as it was then, stays, and so does what is no
+   regular file, or reached through a link. */
 VQZ_MUST_CHECK vqz_status file_remove_source(const file_mark *mark, const char *path,
                                              vqz_diag *diag);
 

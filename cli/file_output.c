@@ -7,9 +7,9 @@
  * that thread. The handler runs in the main thread alone (it passes signals that arrive elsewhere
  * on), lets whoever is between the two finish, keeps the others out, and removes what is left.
  *
- * Nobody can remove a temporary file when SIGKILL or a power cut ends the program.  So its name follows from
- * the target's, and whoever writes it holds a lock on it: the next program that writes the same
- * target finds it, sees that nobody does, and removes it.
+ * Nobody can remove a temporary file when SIGKILL or a power cut ends the program.  So its name
+ * follows from the target's, and whoever writes it holds a lock on it: the next program that writes
+ * the same target finds it, sees that nobody does, and removes it.
  *
  * Messages do not repeat the path: whoever reports them puts it in front.
  */

@@ -56,8 +56,7 @@ vqz_status session_decode_all(vqz_decoder *decoder, uint32_t width, uint32_t hei
     size_t stride = (size_t)width * channels;
     uint32_t band = session_band(stride, height);
     uint8_t *rows = malloc(stride * band);
-    vqz_status status = rows != NULL ? VQZ_OK
-                                     : vqzi_fail(diag, VQZ_ERROR_MEMORY, "out of memory");
+    vqz_status status = rows != NULL ? VQZ_OK : vqzi_fail(diag, VQZ_ERROR_MEMORY, "out of memory");
     for (uint32_t y = 0, count; status == VQZ_OK && y < height; y += count) {
         count = VQZI_MIN(band, height - y);
         status = vqz_decoder_read(decoder, rows, stride, count, diag);

@@ -48,8 +48,8 @@ void worker_warn(worker *w, const char *path, const picture *facts);
 /* Decodes every row and keeps none: an error when the file is not good. */
 VQZ_MUST_CHECK vqz_status session_decode_all(vqz_decoder *decoder, uint32_t width, uint32_t height,
                                              uint32_t channels, vqz_diag *diag);
-/* --rm: deletes the source of a job whose output is in place and on the disk, and found whole, unless
-   `keep` says why it should stay.  The mark was made before the source was opened. */
+/* --rm: deletes the source of a job whose output is in place and on the disk, and found whole,
+   unless `keep` says why it should stay.  The mark was made before the source was opened. */
 VQZ_MUST_CHECK vqz_status worker_remove_source(worker *w, const job *j, const file_mark *mark,
                                                const char *keep, vqz_diag *diag);
 /* What contradicts --rm in the other options, reported; 0 or an exit code. */

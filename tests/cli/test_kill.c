@@ -1,9 +1,9 @@
 /*
- * test_kill.c - SIGKILL at any moment: what was there before, or the whole new file, is there afterwards;
- * the next run leaves no temporary file; training goes on from its last checkpoint.
+ * test_kill.c - SIGKILL at any moment: what was there before, or the whole new file, is there
+ * afterwards; the next run leaves no temporary file; training goes on from its last checkpoint.
  *
- * COUNT=200 (make check-kill): so many kills of each kind; SEED=n: other moments.  Half of them come at a
- * random time of a run, half shortly after a temporary file has appeared.
+ * COUNT=200 (make check-kill): so many kills of each kind; SEED=n: other moments.  Half of them
+ * come at a random time of a run, half shortly after a temporary file has appeared.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -46,8 +46,8 @@ static long draw(long most) {
     return test_random_range(&random_state, 0, (int32_t)most);
 }
 
-/* How many temporary files a folder has; *newest, unless NULL, receives when the last was written, in
-   microseconds since 1970. */
+/* How many temporary files a folder has; *newest, unless NULL, receives when the last was written,
+   in microseconds since 1970. */
 static int count_temporaries(const char *folder, long *newest) {
     int found = 0;
     DIR *entries = opendir(folder);
@@ -68,16 +68,17 @@ static int count_temporaries(const char *folder, long *newest) {
 
 typedef struct tally {
     int killed, finished; /* before it was */
-    int old, new, left;   /* what was there then; temporary files that were */
+    int old, fresh, left; /* what was there then; temporary files that were */
 } tally;
 
 static void tell(const char *what, const tally *t) {
-    printf("%s: %d killed, %d had finished; then old file %d, new file %d, temporary files left %d\n",
-           what, t->killed, t->finished, t->old, t->new, t->left);
+    printf("%s: %d killed, %d had finished; then old file %d, new file %d, temporary files left "
+           "%d\n",
+           what, t->killed, t->finished, t->old, t->fresh, t->left);
     assert_true(t->killed > 0);
 }
 
-/* Runs the command, `usual` microseconds long, and kills it at some moment.  True when it ended first. */
+/* Runs the command, `usual` microseconds long, and kills it at some moment.  True when it had ended. */
 static bool run_and_kill(const char *line, long usual, bool early, tally *t) {
     long start = now(), newest = 0;
     pid_t child = start_vqz(line);
@@ -127,22 +128,22 @@ static long run_to_end(const char *line) {
     return now() - start;
 }
 
-/* A command that replaces `target`, which is old before and as `new` after. */
-static void kill_command(const char *line, const char *target, const char *old, const char *new) {
+/* A command that replaces `target`, which is as `old` before and as `fresh` after. */
+static void kill_command(const char *line, const char *target, const char *old, const char *fresh) {
     tally t = {0};
     long usual = run_to_end(line);
-    assert_true(same(target, new));
+    assert_true(same(target, fresh));
     for (int i = 0; i < count; i++) {
         copy(old, target);
         run_and_kill(line, usual, i % 2 != 0, &t);
         if (same(target, old))
             t.old++;
-        else if (same(target, new))
-            t.new++;
+        else if (same(target, fresh))
+            t.fresh++;
         else
             fail_msg("kill %d: %s is neither the old nor the new file", i, target);
         run_to_end(line);
-        assert_true(same(target, new));
+        assert_true(same(target, fresh));
         assert_int_equal(count_files("out"), 1);
     }
     tell(line, &t);
@@ -221,7 +222,7 @@ static void test_train(void **state) {
             assert_false(ended);
             continue;
         }
-        t.new++;
+        t.fresh++;
         model_hash("out/m.vqm", hash);
         assert_string_equal(hash, wanted);
         if (ended) {

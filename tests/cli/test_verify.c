@@ -1,9 +1,9 @@
 /*
- * test_verify.c - vqz test, and --rm, which may delete a source only when nothing of it is lost; what
- * --partial says of files that lack little; outputs that would be folders.
+ * test_verify.c - vqz test, and --rm, which may delete a source only when nothing of it is lost;
+ * what --partial says of files that lack little; outputs that would be folders.
  *
- * Each test runs the real program in its own folder, which holds model.vqm (a small random model) and
- * a.png, and nothing else.
+ * Each test runs the real program in its own folder, which holds model.vqm (a small random model)
+ * and a.png, and nothing else.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -102,8 +102,8 @@ static void test_models_and_folders(void **state) {
     assert_says(run_vqz_with("test -m model.vqm in/b.vqz", &full), 1, "standard output");
 }
 
-/* A checksum that matches says nothing about codes that are missing before it; and what it vouches for is
-   not shown in part. */
+/* A checksum that matches says nothing about codes that are missing before it; and what it vouches
+   for is not shown in part. */
 static void test_right_checksum(void **state) {
     (void)state;
     assert_done(run_vqz("compress -m model.vqm a.png"), "");
@@ -209,8 +209,8 @@ static void test_output_names(void **state) {
 int main(void) {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, program_leave_folder)
     const struct CMUnitTest tests[] = {
-        TEST(test_good_and_bad),   TEST(test_models_and_folders), TEST(test_right_checksum),
-        TEST(test_sources_go),     TEST(test_sources_stay),       TEST(test_little_missing),
+        TEST(test_good_and_bad), TEST(test_models_and_folders), TEST(test_right_checksum),
+        TEST(test_sources_go),   TEST(test_sources_stay),       TEST(test_little_missing),
         TEST(test_output_names),
     };
     if (!program_find())

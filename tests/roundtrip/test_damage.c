@@ -1,15 +1,16 @@
 /*
- * test_damage.c - no damage goes unnoticed: every bit of small files and models is flipped, and they are
- * cut at every byte.  Nothing of that may be taken for whole, and a model keeps its hash or is refused.
+ * test_damage.c - no damage goes unnoticed: every bit of small files and models is flipped, and
+ * they are cut at every byte.  Nothing of that may be taken for whole, and a model keeps its hash
+ * or is refused.
  *
- * A CRC-32 finds every single bit; that a file which was cut ends in its checksum by chance is a matter of
- * 2^-32, and these files are the same at each run.
+ * A CRC-32 finds every single bit; that a file which was cut ends in its checksum by chance is a
+ * matter of 2^-32, and these files are the same at each run.
  */
 #include "tests/support/random_model.h"
 
-#include <stdarg.h>
-#include <setjmp.h>
 #include <cmocka.h>
+#include <setjmp.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -122,8 +123,8 @@ static bool decode_partial(const damaged *d, const uint8_t *file, size_t size, u
         vqz_decoder_create_with(&decoder, d->context, d->model, file, size, &options, NULL) !=
             VQZ_OK)
         return false;
-    bool good = vqz_decoder_read(decoder, d->back.pixels, d->back.stride, info.height, NULL) ==
-                VQZ_OK;
+    bool good =
+        vqz_decoder_read(decoder, d->back.pixels, d->back.stride, info.height, NULL) == VQZ_OK;
     vqz_decoder_get_found(decoder, found, codes);
     assert_true(*found <= *codes);
     vqz_decoder_free(decoder);
@@ -162,8 +163,8 @@ static void test_every_length(void **state) {
             if (decode_partial(&d, copy, size, &found, &codes)) {
                 shown++;
                 short_of += found < codes;
-                /* a picture that is not the right one lacks codes, or has those of its last tile from
-                   bytes of the checksum */
+                /* a picture that is not the right one lacks codes, or has those of its last tile
+                   from bytes of the checksum */
                 if (found == codes && size + 4 < d.size)
                     assert_memory_equal(d.back.pixels, d.image.pixels,
                                         d.image.stride * d.image.height);
