@@ -174,11 +174,16 @@ check:
 	    LINK_FLAGS='$(ALL_LDFLAGS)' tests/support/run.sh '$(T)' $(TESTS) $(TEST_SCRIPTS)
 
 # The second decoder beside the library, on the vectors and on many random models and files.
-COUNT ?= 1000
 .PHONY: check-spec
 check-spec: $(CONFORMANCE)
-	@VQZ_BUILD='$(abspath $(BUILD))' CC='$(CC)' LINK_FLAGS='$(ALL_LDFLAGS)' COUNT=$(COUNT) SEED=$(SEED) \
+	@VQZ_BUILD='$(abspath $(BUILD))' CC='$(CC)' LINK_FLAGS='$(ALL_LDFLAGS)' COUNT=$(or $(COUNT),1000) SEED=$(SEED) \
 	    tests/conformance/test_second_decoder.sh
+
+# SIGKILL at COUNT random moments of compress, decompress and train; SEED=n: other moments.
+.PHONY: check-kill
+check-kill: $(BUILD)/vqz $(BUILD)/tests/cli/test_kill
+	@VQZ='$(abspath $(BUILD)/vqz)' OMP_WAIT_POLICY=passive COUNT=$(or $(COUNT),200) \
+	    $(if $(SEED),SEED=$(SEED)) $(BUILD)/tests/cli/test_kill
 
 # The NEON kernels and the codec with them, cross-compiled and run under qemu.
 .PHONY: check-arm
@@ -314,6 +319,7 @@ help:
 	@echo 'make demo        compress the sample pictures and bring them back (build/demo)'
 	@echo 'make check       build and run every test; T=word: only those whose path has the word'
 	@echo 'make check-spec  the second decoder (spec/decoder) beside the library; COUNT=1000 SEED=1'
+	@echo 'make check-kill  COUNT=200: kill compress, decompress and train so often, and look what is left'
 	@echo 'make check-arm   the codec for 64-bit ARM under qemu, where cross compiler and qemu are there'
 	@echo 'make deps        install the Debian packages that are missing (demo and check do so too)'
 	@echo 'make install     to PREFIX ($(PREFIX)), below DESTDIR; make uninstall removes it again'

@@ -23,6 +23,7 @@ typedef struct compression {
     void *file;
     size_t size;
     int quality;
+    bool missed; /* the target */
 } compression;
 
 static vqz_status open_picture(worker *w, const job *j, compression *c, vqz_diag *diag) {
@@ -115,9 +116,9 @@ static void report_missed(worker *w, const job *j, const target_search *search) 
                        set->target_bpp, set->target_bpp * best->reached / search->wanted,
                        best->quality);
     else
-        report_warning(&w->report, name,
-                       "%.0f bytes cannot be met: %.0f bytes at quality %d is nearest",
-                       search->wanted, best->reached, best->quality);
+        report_warning(
+            &w->report, name, "%.0f byte%s cannot be met: %.0f bytes at quality %d is nearest",
+            search->wanted, search->wanted == 1 ? "" : "s", best->reached, best->quality);
 }
 
 /* Encodes until the target is met as well as it can be. */
@@ -157,9 +158,32 @@ static vqz_status encode_to_target(worker *w, const job *j, compression *c, vqz_
     c->file = best;
     c->size = best_size;
     c->quality = search.best.quality;
-    if (status == VQZ_OK && !target_met(&search))
+    c->missed = status == VQZ_OK && !target_met(&search);
+    if (c->missed)
         report_missed(w, j, &search);
     return status;
+}
+
+/* Whether the file that was made decodes; asked before its source may go. */
+static vqz_status verify(compression *c, vqz_diag *diag) {
+    vqz_diag why = {""};
+    const vqz_image *image = &picture_reader_facts(c->reader)->image;
+    end_try(c);
+    vqz_status status =
+        vqz_decoder_create(&c->decoder, c->context, c->model, c->file, c->size, &why);
+    if (status == VQZ_OK)
+        status = session_decode_all(c->decoder, image->width, image->height, image->channels, &why);
+    return status == VQZ_OK
+               ? VQZ_OK
+               : vqzi_fail(diag, status, "is kept: what was made of it fails: %.400s", why.message);
+}
+
+/* Why --rm must not take the source, or NULL. */
+static const char *reason_to_keep(const compression *c, const picture *facts) {
+    return facts->animated             ? "only its first picture is in the file"
+           : facts->damaged[0] != '\0' ? "what was damaged is not in the file"
+           : c->missed                 ? "the target was not met"
+                                       : NULL;
 }
 
 static vqz_status compress_one(worker *w, const job *j, size_t index, vqz_diag *diag) {
@@ -168,6 +192,8 @@ static vqz_status compress_one(worker *w, const job *j, size_t index, vqz_diag *
     bool target = set->target_size > 0 || set->target_bpp > 0 || set->target_psnr > 0;
     double start = session_clock();
     compression c = {.quality = set->quality > 0 ? set->quality : 50};
+    file_mark mark;
+    file_mark_source(&mark, j->input);
     /* what cannot be written need not be compressed */
     w->at_output = true;
     VQZ_TRY(job_prepare(j, set->force, diag));
@@ -177,6 +203,8 @@ static vqz_status compress_one(worker *w, const job *j, size_t index, vqz_diag *
     if (status == VQZ_OK)
         status = target ? encode_to_target(w, j, &c, diag)
                         : encode(w, &c, &(target_point){.quality = c.quality}, diag);
+    if (status == VQZ_OK && set->remove_sources)
+        status = verify(&c, diag);
     if (status == VQZ_OK) {
         const picture *facts = picture_reader_facts(c.reader);
         char before[24], after[24];
@@ -191,6 +219,8 @@ static vqz_status compress_one(worker *w, const job *j, size_t index, vqz_diag *
                           facts->image.height, before, after,
                           8.0 * (double)c.size / ((double)facts->image.width * facts->image.height),
                           c.quality, session_clock() - start, report_output_name(j->output));
+        if (status == VQZ_OK)
+            status = worker_remove_source(w, j, &mark, reason_to_keep(&c, facts), diag);
     }
     vqz_free(c.file);
     end_try(&c);
@@ -216,5 +246,8 @@ int run_compress(const settings *s, int count, char **operands) {
                      "give one of them");
         return EXIT_USAGE;
     }
-    return session_run_command(s, &rules, count, operands, &(task){.run = compress_one});
+    int code = session_check_removal(s);
+    return code != EXIT_DONE
+               ? code
+               : session_run_command(s, &rules, count, operands, &(task){.run = compress_one});
 }

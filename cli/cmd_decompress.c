@@ -1,5 +1,6 @@
 /*
- * cmd_decompress.c - vqz decompress: .vqz files back to PNG or PNM pictures.
+ * cmd_decompress.c - vqz decompress: .vqz files back to PNG or PNM pictures; and vqz test, which
+ * does all of that but the writing.
  */
 #include "cli/commands.h"
 #include "cli/session.h"
@@ -54,16 +55,17 @@ static vqz_status read_info(const settings *set, decompression *d, vqz_info *inf
         return vqz_read_partial_info(d->file, d->size, info, &whole, diag);
     if (vqz_read_partial_info(d->file, d->size, info, &whole, &ignored) == VQZ_OK) {
         vqz_diag said = *diag;
-        return vqzi_fail(diag, status, "%.400s; --partial shows what is there", said.message);
+        return vqzi_fail(diag, status, "%.400s; decompress --partial shows what is there",
+                         said.message);
     }
     return status;
 }
 
+/* From the bytes of the file to the first row. */
 static vqz_status open_file(worker *w, const job *j, decompression *d, vqz_diag *diag) {
     session *s = w->session;
     vqz_info info;
     vqz_context *context;
-    VQZ_TRY(file_read(j->input, s->max_file, &d->file, &d->size, diag));
     VQZ_TRY(read_info(s->settings, d, &info, diag));
     uint64_t pixels = (uint64_t)info.width * info.height;
     if (pixels > s->limits.max_pixels)
@@ -118,13 +120,42 @@ static vqz_status decode(worker *w, const job *j, decompression *d, vqz_diag *di
     return file_commit(d->output, diag);
 }
 
+/* What is missing of a file that is not whole. */
 static void report_partial(worker *w, const job *j, const decompression *d) {
+    const char *name = report_input_name(j->input);
     uint64_t found, codes;
     vqz_decoder_get_found(d->decoder, &found, &codes);
-    report_warning(&w->report, report_input_name(j->input),
-                   "is cut short or damaged: its %zu bytes hold %.1f%% of the codes (%llu of %llu)",
-                   d->size, 100.0 * (double)found / (double)codes, (unsigned long long)found,
-                   (unsigned long long)codes);
+    if (found == codes)
+        report_warning(&w->report, name,
+                       "its checksum is missing or wrong: all of its codes are there, and may be "
+                       "damaged");
+    else
+        report_warning(&w->report, name,
+                       "is cut short or damaged: its %zu bytes hold %.1f%% of the codes (%llu of "
+                       "%llu)",
+                       d->size, 100.0 * (double)found / (double)codes, (unsigned long long)found,
+                       (unsigned long long)codes);
+}
+
+/* Why --rm must not take the source, or NULL. */
+static const char *reason_to_keep(const decompression *d) {
+    vqz_info info;
+    if (!d->whole || vqz_read_info(d->file, d->size, &info, NULL) != VQZ_OK)
+        return "it is not whole";
+    if (strcmp(d->format, "png") != 0 && info.icc_size + info.exif_size > 0)
+        return "its ICC profile or EXIF data are in PNG alone";
+    return NULL;
+}
+
+static void close_file(worker *w, decompression *d) {
+    picture_writer_close(d->writer);
+    file_close(d->output);
+    free(d->band);
+    vqz_decoder_free(d->decoder);
+    models_return(w->session->models, d->model);
+    vqz_free(d->facts.icc);
+    vqz_free(d->facts.exif);
+    free(d->file);
 }
 
 static vqz_status decompress_one(worker *w, const job *j, size_t index, vqz_diag *diag) {
@@ -132,11 +163,15 @@ static vqz_status decompress_one(worker *w, const job *j, size_t index, vqz_diag
     const settings *set = w->session->settings;
     double start = session_clock();
     decompression d = {.format = session_format(w->session, j->output)};
+    file_mark mark;
+    file_mark_source(&mark, j->input);
     w->at_output = true;
     VQZ_TRY(job_prepare(j, set->force, diag));
     w->at_output = false;
 
-    vqz_status status = open_file(w, j, &d, diag);
+    vqz_status status = file_read(j->input, w->session->max_file, &d.file, &d.size, diag);
+    if (status == VQZ_OK)
+        status = open_file(w, j, &d, diag);
     if (status == VQZ_OK)
         status = decode(w, j, &d, diag);
     if (status == VQZ_OK && !d.whole)
@@ -145,14 +180,9 @@ static vqz_status decompress_one(worker *w, const job *j, size_t index, vqz_diag
         report_result(&w->report, report_input_name(j->input), "%ux%u, %.2f s, %s",
                       d.facts.image.width, d.facts.image.height, session_clock() - start,
                       report_output_name(j->output));
-    picture_writer_close(d.writer);
-    file_close(d.output);
-    free(d.band);
-    vqz_decoder_free(d.decoder);
-    models_return(w->session->models, d.model);
-    vqz_free(d.facts.icc);
-    vqz_free(d.facts.exif);
-    free(d.file);
+    if (status == VQZ_OK)
+        status = worker_remove_source(w, j, &mark, reason_to_keep(&d), diag);
+    close_file(w, &d);
     return status;
 }
 
@@ -163,5 +193,56 @@ int run_decompress(const settings *s, int count, char **operands) {
                              .new_extension = s->format != NULL ? s->format : "png",
                              .output = s->output,
                              .recursive = s->recursive};
-    return session_run_command(s, &rules, count, operands, &(task){.run = decompress_one});
+    int code = session_check_removal(s);
+    return code != EXIT_DONE
+               ? code
+               : session_run_command(s, &rules, count, operands, &(task){.run = decompress_one});
+}
+
+/* ---- vqz test ---- */
+
+static vqz_status test_model(worker *w, const decompression *d, vqz_diag *diag) {
+    vqz_model *model;
+    VQZ_TRY(vqz_model_load(&model, d->file, d->size, &w->session->limits, diag));
+    vqz_model_free(model);
+    return VQZ_OK;
+}
+
+static vqz_status test_picture(worker *w, const job *j, decompression *d, vqz_diag *diag) {
+    const vqz_image *image = &d->facts.image;
+    double start = session_clock();
+    VQZ_TRY(open_file(w, j, d, diag));
+    VQZ_TRY(session_decode_all(d->decoder, image->width, image->height, image->channels, diag));
+    report_note(&w->report, report_input_name(j->input), "%ux%u, %u channels, %zu bytes, %.2f s",
+                image->width, image->height, image->channels, d->size, session_clock() - start);
+    return VQZ_OK;
+}
+
+static vqz_status test_one(worker *w, const job *j, size_t index, vqz_diag *diag) {
+    (void)index;
+    decompression d = {.format = "png"}; /* which holds all that a file can */
+    vqz_status status = file_read(j->input, w->session->max_file, &d.file, &d.size, diag);
+    if (status == VQZ_OK)
+        status = d.size >= 3 && memcmp(d.file, "VQM", 3) == 0 ? test_model(w, &d, diag)
+                                                              : test_picture(w, j, &d, diag);
+    close_file(w, &d);
+    return status;
+}
+
+static void tell_good(session *s, const task *t, const job *j, size_t index) {
+    (void)t;
+    (void)index;
+    if (s->settings->quiet)
+        return;
+    text_print_safe(stdout, report_input_name(j->input));
+    puts(": good");
+    fflush(stdout); /* in order with the lines about files that are not */
+}
+
+int run_verify(const settings *s, int count, char **operands) {
+    static const char *const extensions[] = {"vqz", "vqm", NULL};
+    const job_rules rules = {
+        .extensions = extensions, .what = ".vqz or .vqm files", .recursive = s->recursive};
+    return session_run_command(s, &rules, count, operands,
+                               &(task){.run = test_one, .done = tell_good});
 }

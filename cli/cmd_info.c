@@ -42,17 +42,11 @@ static void print_file_json(const char *path, const vqz_info *info, size_t size,
     fputs("}\n", stdout);
 }
 
-/* Text from a file, with its control characters made harmless for a terminal. */
-static void print_safe(const char *text) {
-    for (; *text != '\0'; text++)
-        putchar((unsigned char)*text < 0x20 || *text == 0x7F ? '?' : *text);
-}
-
 static void print_file_text(const char *path, const vqz_info *info, size_t size,
                             const char *model_place) {
     char hash[9];
     text_hash4(hash, info->model_hash);
-    print_safe(path);
+    text_print_safe(stdout, path);
     printf(": vqz picture, version %u\n", info->version);
     printf("  size     %ux%u, %s\n", info->width, info->height, channels_name(info->channels));
     printf("  quality  %u\n", info->quality);
@@ -67,7 +61,7 @@ static void print_file_text(const char *path, const vqz_info *info, size_t size,
     if (info->exif_size > 0)
         printf("  EXIF     %llu bytes\n", (ull)info->exif_size);
     printf("  model    %s, ", hash);
-    print_safe(model_place == NULL ? "not found" : model_place);
+    text_print_safe(stdout, model_place == NULL ? "not found" : model_place);
     putchar('\n');
 }
 
@@ -97,7 +91,7 @@ static void print_model_json(const char *path, const vqz_model_info *info, size_
 }
 
 static void print_model_text(const char *path, const vqz_model_info *info, size_t size) {
-    print_safe(path);
+    text_print_safe(stdout, path);
     printf(": vqz model\n  hash        ");
     for (int i = 0; i < 32; i++)
         printf("%02x", info->hash[i]);

@@ -80,6 +80,7 @@ static vqz_status train(const settings *s, const cluster *c, int count, char **o
     options.quiet = s->quiet;
     options.verbose = s->verbose;
     options.read = picture_read_pixels;
+    options.write = file_replace;
     options.cluster = c;
     vqz_limits_init(&limits);
     vqz_status status = VQZ_OK;

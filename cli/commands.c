@@ -19,6 +19,10 @@
     { 'm', "model", "MODEL", OPTION_TEXT, AT(model), 0, 0,                                         \
       "a .vqm file, the name of one in the search path, or\n"                                      \
       "'default' for the built-in model" }
+#define REMOVE_ROW                                                                                 \
+    { 0, "rm", NULL, OPTION_FLAG, AT(remove_sources), 0, 0,                                        \
+      "delete each source once what was made of it is on the disk\n"                              \
+      "and was found whole" }
 #define LIMIT_ROWS                                                                                 \
     { 0, "max-pixels", "N", OPTION_COUNT, AT(max_pixels), 0, 0,                                    \
       "refuse larger pictures; default 268435456" },                                               \
@@ -28,8 +32,8 @@
     { 'r', "recursive", NULL, OPTION_FLAG, AT(recursive), 0, 0, what }
 #define ENCODE_ROWS                                                                                \
     { 0, "effort", "N", OPTION_INT, AT(effort), 1, 9,                                              \
-      "1 (fast) to 9 (smaller files); default 6; for models\n"                                     \
-      "with a prior" },                                                                            \
+      "1 (fast) to 9 (smaller files); default 6; no effect with a\n"                                \
+      "model that has no prior" },                                                                            \
     { 0, "entropy", "auto|rans|zstd", OPTION_CHOICE, AT(entropy), 0, 0,                            \
       "coder of the index planes: rANS with the model's prior,\n"                                  \
       "zstd (larger, decodes faster), or whichever is smaller" },                                  \
@@ -55,6 +59,7 @@ static const option compress_options[] = {
       "find the quality for this PSNR of the gray or RGB samples" },
     ENCODE_ROWS,
     { 0, "strip", NULL, OPTION_FLAG, AT(strip), 0, 0, "drop the ICC profile and the EXIF data" },
+    REMOVE_ROW,
     RECURSIVE_ROW("compress the PNG, JPEG and PNM files in folders"),
     FORCE_ROW,
     THREADS_ROW,
@@ -75,10 +80,23 @@ static const option decompress_options[] = {
       "this part of the picture alone, X and Y from its top left;\n"
       "only what it depends on is decoded" },
     { 0, "partial", NULL, OPTION_FLAG, AT(partial), 0, 0,
-      "of a file that was cut short, show what is there" },
+      "of a file that was cut short or damaged, as its checksum\n"
+      "says, show what is there" },
     MODEL_ROW,
+    REMOVE_ROW,
     RECURSIVE_ROW("decompress the .vqz files in folders"),
     FORCE_ROW,
+    THREADS_ROW,
+    LIMIT_ROWS,
+    QUIET_ROW('q'),
+    VERBOSE_ROW,
+    HELP_ROW,
+    END_ROW,
+};
+
+static const option test_options[] = {
+    MODEL_ROW,
+    RECURSIVE_ROW("test the .vqz and .vqm files in folders"),
     THREADS_ROW,
     LIMIT_ROWS,
     QUIET_ROW('q'),
@@ -220,14 +238,19 @@ static const option train_option_table[] = {
 const command commands[] = {
     { "compress", "PICTURE...", "no picture given; name some, or - for standard input",
       "compress PNG, JPEG and PNM pictures to .vqz",
-      "a.png becomes a.vqz beside it; sources are kept.  - is standard input or output.\n",
+      "a.png becomes a.vqz beside it; sources are kept without --rm.  - is standard input or output.\n",
       compress_options, run_compress },
     { "decompress", "FILE.vqz...", "no file given; name some, or - for standard input",
       "turn .vqz files back into pictures",
-      "a.vqz becomes a.png beside it; sources are kept.  - is standard input or output.\n"
+      "a.vqz becomes a.png beside it; sources are kept without --rm.  - is standard input or output.\n"
       "The model is found by its hash: -m, the built-in one, then every .vqm in the search\n"
       "path (VQZ_MODEL_PATH, then vqz/models in the XDG data folders) and beside the file.\n",
       decompress_options, run_decompress },
+    { "test", "FILE...", "no file given; name some, or - for standard input",
+      "verify .vqz files by decoding them, and .vqm models",
+      "One line a file: good, or what is wrong with it; nothing is written.  The exit code is 1\n"
+      "when any is bad.  Models are found as for decompress.\n",
+      test_options, run_verify },
     { "info", "FILE...", "no file given; name a .vqz or a .vqm, or - for standard input",
       "show what a .vqz file or a .vqm model holds", "", info_options, run_info },
     { "eval", "PICTURE|FOLDER...", "no picture given; name pictures or folders of them",

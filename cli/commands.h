@@ -25,6 +25,7 @@ extern const command commands[]; /* ends with name NULL */
 
 int run_compress(const settings *s, int count, char **operands);
 int run_decompress(const settings *s, int count, char **operands);
+int run_verify(const settings *s, int count, char **operands);
 int run_info(const settings *s, int count, char **operands);
 int run_tokens(const settings *s, int count, char **operands);
 int run_sample(const settings *s, int count, char **operands);

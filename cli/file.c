@@ -149,7 +149,26 @@ vqz_status file_read(const char *path, size_t max_size, void **data, size_t *siz
     return status;
 }
 
-/* ---- sources ---- */
+/* ---- sources that may be deleted ---- */
+
+void file_mark_source(file_mark *mark, const char *path) {
+    mark->known = lstat(path, &mark->facts) == 0;
+}
+
+vqz_status file_remove_source(const file_mark *mark, const char *path, vqz_diag *diag) {
+    struct stat now;
+    const struct stat *then = &mark->facts;
+    if (!mark->known || lstat(path, &now) != 0)
+        return file_fail(diag, "cannot be deleted", errno);
+    if (!S_ISREG(now.st_mode))
+        return vqzi_fail(diag, VQZ_ERROR_IO, "is a link or no regular file, and is kept");
+    if (now.st_dev != then->st_dev || now.st_ino != then->st_ino || now.st_size != then->st_size ||
+        now.st_mtim.tv_sec != then->st_mtim.tv_sec || now.st_mtim.tv_nsec != then->st_mtim.tv_nsec)
+        return vqzi_fail(diag, VQZ_ERROR_IO, "has changed while it was read, and is kept");
+    return unlink(path) == 0 ? VQZ_OK : file_fail(diag, "cannot be deleted", errno);
+}
+
+/* ---- files that are read as they are used ---- */
 
 enum { WINDOW_SIZE = 1 << 16 };
 
@@ -281,7 +300,9 @@ vqz_status file_make_folder(const char *path, vqz_diag *diag) {
         char kept = partial[i];
         partial[i] = '\0';
         struct stat facts;
-        if (mkdir(partial, 0777) != 0 && errno != EEXIST)
+        if (mkdir(partial, 0777) == 0)
+            (void)!file_sync_folder(partial); /* a parent that cannot be read cannot be synced */
+        else if (errno != EEXIST)
             return file_fail(diag, "cannot create the folder", errno);
         if (stat(partial, &facts) != 0)
             return file_fail(diag, "cannot create the folder", errno);

@@ -8,7 +8,8 @@
 #ifndef CLI_FILE_H
 #define CLI_FILE_H
 
-#include "format/common.h"
+#include "trainer/train.h" /* byte_span */
+#include <sys/stat.h>
 
 /* Reads a file or standard input ("-"), at most max_size bytes.  *data is malloc'ed. */
 VQZ_MUST_CHECK vqz_status file_read(const char *path, size_t max_size, void **data, size_t *size,
@@ -35,8 +36,25 @@ void file_close(file_output *output);
 /* All of the above for data in memory. */
 VQZ_MUST_CHECK vqz_status file_write(const char *path, const void *data, size_t size, bool force,
                                      vqz_diag *diag);
+/* The train_write of the trainer: replaces what is there. */
+VQZ_MUST_CHECK vqz_status file_replace(const char *path, const byte_span *spans, size_t count,
+                                       vqz_diag *diag);
 /* What file_create would refuse, told before the work is done. */
 VQZ_MUST_CHECK vqz_status file_check_target(const char *path, bool force, vqz_diag *diag);
+/* Makes what has been created, renamed or removed in the folder of `file` last; 0 or an errno. */
+int file_sync_folder(const char *file);
+
+/* A source that may be deleted when it is done: which file it was before it was opened. */
+typedef struct file_mark {
+    struct stat facts;
+    bool known;
+} file_mark;
+void file_mark_source(file_mark *mark, const char *path);
+/* Deletes it.  What is not that very file any more, as it was then, stays, and so does what is no
+   regular file, or reached through a link. */
+VQZ_MUST_CHECK vqz_status file_remove_source(const file_mark *mark, const char *path,
+                                             vqz_diag *diag);
+
 /* Creates a folder and its parents; an existing one is fine. */
 VQZ_MUST_CHECK vqz_status file_make_folder(const char *path, vqz_diag *diag);
 /* Call before any file is opened: a standard stream that came closed becomes one that can neither

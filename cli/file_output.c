@@ -6,9 +6,15 @@
  * what is on disk, only between enter_table and leave_table, with the handled signals blocked in
  * that thread. The handler runs in the main thread alone (it passes signals that arrive elsewhere
  * on), lets whoever is between the two finish, keeps the others out, and removes what is left.
+ *
+ * Nobody can remove a temporary file when SIGKILL or a power cut ends the program.  So its name
+ * follows from the target's, and whoever writes it holds a lock on it: the next program that writes
+ * the same target finds it, sees that nobody does, and removes it.
+ *
  * Messages do not repeat the path: whoever reports them puts it in front.
  */
 #include "cli/file.h"
+#include "format/container.h" /* vqzi_crc32 */
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -19,6 +25,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -146,27 +153,65 @@ struct file_output {
 
 /* ---- the temporary file ---- */
 
-/* Creates it beside the target, with its name where the signal handler finds it.  Returns 0 or an
-   errno. */
+/* Whether a file that was opened and locked is still the one of this name. */
+static bool is_still(int handle, const char *name) {
+    struct stat opened, named;
+    return fstat(handle, &opened) == 0 && lstat(name, &named) == 0 &&
+           opened.st_dev == named.st_dev && opened.st_ino == named.st_ino;
+}
+
+/* Removes a temporary file that nobody writes any more.  In doubt it stays. */
+static bool remove_abandoned(const char *name) {
+    int handle = open(name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+    struct stat facts;
+    bool removed = handle >= 0 && fstat(handle, &facts) == 0 && S_ISREG(facts.st_mode) &&
+                   flock(handle, LOCK_EX | LOCK_NB) == 0 && is_still(handle, name) &&
+                   unlink(name) == 0;
+    if (handle >= 0)
+        close(handle);
+    return removed;
+}
+
+/* A new file of this name, locked where the file system has locks; -1 with errno. */
+static int create_locked(const char *name) {
+    for (;;) {
+        int handle = open(name, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+        if (handle < 0 && errno == EEXIST && remove_abandoned(name))
+            continue;
+        if (handle < 0)
+            return -1;
+        (void)!flock(handle, LOCK_EX);
+        if (is_still(handle, name))
+            return handle;
+        close(handle); /* taken for abandoned before it was locked */
+    }
+}
+
+/* Creates it beside the target, with its name where the signal handler finds it: the first of
+   ".vqz-HASH-0", -1, ... that is not in work.  Returns 0 or an errno. */
 static int create_temporary(file_output *o) {
-    const char *slash = strrchr(o->target, '/');
-    int folder_length = slash == NULL ? 0 : (int)(slash - o->target) + 1;
+    enum { MAX_TRIES = 1000 };
+    const char *slash = strrchr(o->target, '/'), *base = slash == NULL ? o->target : slash + 1;
     char name[PATH_MAX];
-    int length = snprintf(name, sizeof name, "%.*s.vqz-XXXXXX", folder_length, o->target);
-    if (length < 0 || (size_t)length >= sizeof name)
-        return ENAMETOOLONG;
     sigset_t old;
     int error = EMFILE;
     enter_table(&old);
     size_t slot = 0;
     while (slot < FILE_MAX_OUTPUTS && temporary_paths[slot][0] != '\0')
         slot++;
-    if (slot < FILE_MAX_OUTPUTS) {
-        o->handle = mkostemp(name, O_CLOEXEC);
+    for (int i = 0; slot < FILE_MAX_OUTPUTS && i < MAX_TRIES; i++) {
+        int length = snprintf(name, sizeof name, "%.*s.vqz-%08x-%d", (int)(base - o->target),
+                              o->target, vqzi_crc32(0, base, strlen(base)), i);
+        error = ENAMETOOLONG;
+        if (length < 0 || (size_t)length >= sizeof name)
+            break;
+        o->handle = create_locked(name);
         error = o->handle < 0 ? errno : 0;
+        if (error != EEXIST)
+            break;
     }
     if (error == 0) {
-        memcpy(temporary_paths[slot], name, (size_t)length + 1);
+        memcpy(temporary_paths[slot], name, strlen(name) + 1);
         o->slot = slot;
     }
     leave_table(&old);
@@ -205,17 +250,18 @@ static int move_into_place(file_output *o) {
     return error;
 }
 
-static void sync_folder(const char *file) {
+int file_sync_folder(const char *file) {
     const char *slash = strrchr(file, '/');
     char folder[PATH_MAX] = ".";
     if (slash != NULL)
         snprintf(folder, sizeof folder, "%.*s", (int)(slash - file) + 1, file);
     int handle = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (handle >= 0) {
-        /* some file systems cannot; the data themselves are safe by now */
-        (void)!fsync(handle);
-        close(handle);
-    }
+    if (handle < 0)
+        return errno;
+    int error = fsync(handle) == 0 ? 0 : errno;
+    close(handle);
+    /* some file systems cannot, and need not */
+    return error == EINVAL || error == EROFS || error == ENOTSUP ? 0 : error;
 }
 
 /* ---- output in pieces ---- */
@@ -313,10 +359,10 @@ vqz_status file_commit(file_output *o, vqz_diag *diag) {
         error = move_into_place(o);
     if (error == EEXIST && !o->force)
         return vqzi_fail(diag, VQZ_ERROR_IO, "already exists; overwrite it with -f");
-    if (error != 0)
-        return file_fail(diag, "cannot write", error);
-    sync_folder(o->target);
-    return VQZ_OK;
+    if (error == 0)
+        error = file_sync_folder(o->target);
+    /* a folder that may be written and not read cannot be synced */
+    return error == 0 || error == EACCES ? VQZ_OK : file_fail(diag, "cannot write", error);
 }
 
 void file_close(file_output *o) {
@@ -336,12 +382,23 @@ void file_close(file_output *o) {
     free(o);
 }
 
-vqz_status file_write(const char *path, const void *data, size_t size, bool force, vqz_diag *diag) {
+static vqz_status write_spans(const char *path, const byte_span *spans, size_t count, bool force,
+                              vqz_diag *diag) {
     file_output *output;
     VQZ_TRY(file_create(&output, path, force, diag));
-    vqz_status status = file_append(output, data, size, diag);
+    vqz_status status = VQZ_OK;
+    for (size_t i = 0; i < count && status == VQZ_OK; i++)
+        status = file_append(output, spans[i].data, spans[i].size, diag);
     if (status == VQZ_OK)
         status = file_commit(output, diag);
     file_close(output);
     return status;
+}
+
+vqz_status file_write(const char *path, const void *data, size_t size, bool force, vqz_diag *diag) {
+    return write_spans(path, &(byte_span){data, size}, 1, force, diag);
+}
+
+vqz_status file_replace(const char *path, const byte_span *spans, size_t count, vqz_diag *diag) {
+    return write_spans(path, spans, count, true, diag);
 }

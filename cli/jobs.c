@@ -159,6 +159,10 @@ done:
     return status;
 }
 
+/* What looks like the name of one output, which a folder would hardly be called. */
+static const char *const output_extensions[] = {"vqz", "png", "pnm", "pgm",  "ppm",
+                                                "pam", "jpg", "npy", "jpeg", NULL};
+
 /* Whether -o names a folder: it is one, ends in a slash, or has to hold more than one file. */
 static vqz_status output_is_folder(const job_rules *rules, int count, char **operands,
                                    bool *is_folder, vqz_diag *diag) {
@@ -175,11 +179,17 @@ static vqz_status output_is_folder(const job_rules *rules, int count, char **ope
                         : vqzi_fail(diag, VQZ_ERROR_ARGUMENT,
                                     "standard output takes one file; give -o a folder");
     size_t length = strlen(rules->output);
+    bool slash = rules->output[length - 1] == '/';
     bool exists = stat(rules->output, &facts) == 0;
-    *is_folder = several || rules->output[length - 1] == '/' || (exists && S_ISDIR(facts.st_mode));
+    *is_folder = several || slash || (exists && S_ISDIR(facts.st_mode));
     if (several && exists && !S_ISDIR(facts.st_mode))
         return vqzi_fail(diag, VQZ_ERROR_ARGUMENT,
                          "%s is no folder, which -o has to be for several files", rules->output);
+    if (several && !exists && !slash && path_has_extension(rules->output, output_extensions))
+        return vqzi_fail(diag, VQZ_ERROR_ARGUMENT,
+                         "-o %s looks like one file, and there are several; make it a folder with "
+                         "-o %s/",
+                         rules->output, rules->output);
     return VQZ_OK;
 }
 

@@ -51,6 +51,42 @@ void worker_warn(worker *w, const char *path, const picture *facts) {
         report_warning(&w->report, name, "is damaged; left out: %s", facts->damaged);
 }
 
+vqz_status session_decode_all(vqz_decoder *decoder, uint32_t width, uint32_t height,
+                              uint32_t channels, vqz_diag *diag) {
+    size_t stride = (size_t)width * channels;
+    uint32_t band = session_band(stride, height);
+    uint8_t *rows = malloc(stride * band);
+    vqz_status status = rows != NULL ? VQZ_OK : vqzi_fail(diag, VQZ_ERROR_MEMORY, "out of memory");
+    for (uint32_t y = 0, count; status == VQZ_OK && y < height; y += count) {
+        count = VQZI_MIN(band, height - y);
+        status = vqz_decoder_read(decoder, rows, stride, count, diag);
+    }
+    free(rows);
+    return status;
+}
+
+vqz_status worker_remove_source(worker *w, const job *j, const file_mark *mark, const char *keep,
+                                vqz_diag *diag) {
+    if (!w->session->settings->remove_sources || strcmp(j->input, "-") == 0)
+        return VQZ_OK;
+    w->at_output = false;
+    if (keep == NULL)
+        return file_remove_source(mark, j->input, diag);
+    report_warning(&w->report, j->input, "is kept: %s", keep);
+    return VQZ_OK;
+}
+
+int session_check_removal(const settings *set) {
+    bool standard = set->output != NULL && strcmp(set->output, "-") == 0;
+    if (!set->remove_sources || (!standard && set->crop.width == 0))
+        return EXIT_DONE;
+    report r;
+    report_init(&r, set->quiet, set->verbose);
+    report_error(&r, NULL, "--rm and %s exclude each other; the source holds more than is kept",
+                 standard ? "-o -" : "--crop");
+    return EXIT_USAGE;
+}
+
 /* ---- the work on a list ---- */
 
 typedef struct outcome {

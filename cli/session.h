@@ -45,6 +45,16 @@ VQZ_MUST_CHECK vqz_status worker_context(worker *w, vqz_context **context, vqz_d
 /* Warns of what was lost in reading a picture. */
 void worker_warn(worker *w, const char *path, const picture *facts);
 
+/* Decodes every row and keeps none: an error when the file is not good. */
+VQZ_MUST_CHECK vqz_status session_decode_all(vqz_decoder *decoder, uint32_t width, uint32_t height,
+                                             uint32_t channels, vqz_diag *diag);
+/* --rm: deletes the source of a job whose output is in place and on the disk, and found whole,
+   unless `keep` says why it should stay.  The mark was made before the source was opened. */
+VQZ_MUST_CHECK vqz_status worker_remove_source(worker *w, const job *j, const file_mark *mark,
+                                               const char *keep, vqz_diag *diag);
+/* What contradicts --rm in the other options, reported; 0 or an exit code. */
+int session_check_removal(const settings *set);
+
 /* Runs the task on every job: reports errors, goes on, and returns how many failed.  With at least
    as many jobs as threads, each thread takes one at a time; else all work on one.  What is told,
    and what is written, does not depend on that. */

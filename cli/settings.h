@@ -27,6 +27,7 @@ typedef struct settings {
     /* commands that write */
     const char *output;
     bool force, recursive;
+    bool remove_sources; /* --rm */
     /* compress, decompress, eval */
     const char *model;
     int quality; /* 0: not given, which means 50 */

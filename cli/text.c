@@ -89,9 +89,14 @@ void text_hash4(char text[9], const uint8_t hash[4]) {
     snprintf(text, 9, "%02x%02x%02x%02x", hash[0], hash[1], hash[2], hash[3]);
 }
 
+void text_print_safe(FILE *out, const char *text) {
+    for (; *text != '\0'; text++)
+        putc((unsigned char)*text < 0x20 || *text == 0x7F ? '?' : *text, out);
+}
+
 void text_bytes(char text[24], uint64_t bytes) {
     if (bytes < 10000)
-        snprintf(text, 24, "%u bytes", (unsigned)bytes);
+        snprintf(text, 24, "%u byte%s", (unsigned)bytes, bytes == 1 ? "" : "s");
     else if (bytes < 10000 * UINT64_C(1024))
         snprintf(text, 24, "%.1f KiB", (double)bytes / 1024);
     else

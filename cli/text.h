@@ -33,7 +33,9 @@ const char *path_name(const char *path);
 
 /* First four bytes of a model hash in hexadecimal, as messages show it: 9 bytes with the NUL. */
 void text_hash4(char text[9], const uint8_t hash[4]);
-/* "1234 bytes", "12.1 KiB", "3.4 MiB". */
+/* Writes text of a file with its control characters made harmless for a terminal. */
+void text_print_safe(FILE *out, const char *text);
+/* "1 byte", "1234 bytes", "12.1 KiB", "3.4 MiB". */
 void text_bytes(char text[24], uint64_t bytes);
 
 /* Writes a JSON string; bytes that are not UTF-8 (file names may hold any) become U+FFFD. */

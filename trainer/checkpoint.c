@@ -8,54 +8,18 @@
 #include "format/container.h"
 #include "trainer/trainer.h"
 #include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
 static const char MAGIC[8] = {'V', 'Q', 'Z', 'C', 'K', 'P', 'T', '2'};
 
-static bool write_all(int fd, const uint8_t *data, size_t size) {
-    while (size > 0) {
-        ssize_t written = write(fd, data, size);
-        if (written < 0 && errno == EINTR)
-            continue;
-        if (written <= 0)
-            return false;
-        data += written;
-        size -= (size_t)written;
-    }
-    return true;
-}
-
-vqz_status save_file(const char *path, const byte_span *spans, size_t count, vqz_diag *diag) {
-    size_t length = strlen(path) + 5;
-    char *temporary = malloc(length);
-    if (!temporary)
-        return vqzi_fail(diag, VQZ_ERROR_MEMORY, "out of memory");
-    /* A fixed name, so that what a killed run leaves is overwritten by the next. */
-    snprintf(temporary, length, "%s.tmp", path);
-    int fd = open(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
-    bool ok = fd >= 0;
-    for (size_t i = 0; i < count && ok; i++)
-        ok = write_all(fd, spans[i].data, spans[i].size);
-    ok = ok && fsync(fd) == 0;
-    int error = errno;
-    if (fd >= 0 && close(fd) != 0 && ok) {
-        error = errno;
-        ok = false;
-    }
-    if (ok && rename(temporary, path) != 0) {
-        error = errno;
-        ok = false;
-    }
-    if (!ok && fd >= 0)
-        unlink(temporary);
-    free(temporary);
-    return ok ? VQZ_OK
-              : vqzi_fail(diag, VQZ_ERROR_IO, "%s: cannot write: %s", path, strerror(error));
+vqz_status save_file(const trainer *t, const char *path, const byte_span *spans, size_t count,
+                     vqz_diag *diag) {
+    vqz_diag why = {""};
+    vqz_status status = t->options.write(path, spans, count, &why);
+    return status == VQZ_OK ? VQZ_OK : vqzi_fail(diag, status, "%s: %s", path, why.message);
 }
 
 enum { SPANS = 10 };
@@ -84,7 +48,7 @@ vqz_status checkpoint_save(trainer *t, const char *path, vqz_diag *diag) {
     for (size_t i = 0; i < count; i++)
         crc = vqzi_crc32(crc, spans[i].data, spans[i].size);
     spans[count++] = (byte_span){&crc, sizeof crc};
-    return save_file(path, spans, count, diag);
+    return save_file(t, path, spans, count, diag);
 }
 
 static void take_scalars(trainer *t, const double scalars[3]) {

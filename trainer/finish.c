@@ -209,7 +209,7 @@ vqz_status finish_model(trainer *t, vqzi_model *model, progress *report, vqz_dia
     if (status == VQZ_OK)
         status = vqzi_model_serialise(model, &data, &size, diag);
     if (status == VQZ_OK)
-        status = save_file(t->options.output, &(byte_span){data, size}, 1, diag);
+        status = save_file(t, t->options.output, &(byte_span){data, size}, 1, diag);
     if (status == VQZ_OK)
         progress_say(report, "%s: %zu bytes, hash %02x%02x%02x%02x", t->options.output, size,
                      model->hash[0], model->hash[1], model->hash[2], model->hash[3]);

@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -124,8 +125,10 @@ vqz_status progress_start(progress *p, const trainer *t, vqz_diag *diag) {
     if (!p->csv)
         return vqzi_fail(diag, VQZ_ERROR_IO, "%s: %s", p->csv_path, strerror(errno));
     if (resume) {
-        /* Rows after the checkpoint will be written again. */
-        if (ftruncate(fileno(p->csv), (off_t)t->run.log_size) != 0 ||
+        /* Rows after the checkpoint will be written again; a log that is too short stays so. */
+        struct stat facts;
+        if (fstat(fileno(p->csv), &facts) != 0 ||
+            ftruncate(fileno(p->csv), VQZI_MIN((off_t)t->run.log_size, facts.st_size)) != 0 ||
             fseek(p->csv, 0, SEEK_END) != 0)
             return vqzi_fail(diag, VQZ_ERROR_IO, "%s: %s", p->csv_path, strerror(errno));
         progress_say(p, "resumed at step %llu", (unsigned long long)t->run.step);

@@ -8,6 +8,16 @@
 #include "trainer/corpus.h"
 #include <signal.h>
 
+typedef struct byte_span {
+    const void *data;
+    size_t size;
+} byte_span;
+
+/* Writes a file of these bytes, one after the other: all of it is in place, and on the disk, or what was
+   there before still is. */
+typedef vqz_status (*train_write)(const char *path, const byte_span *spans, size_t count,
+                                  vqz_diag *diag);
+
 typedef struct train_options {
     const char *const *paths; /* corpus files and folders */
     size_t path_count;
@@ -44,6 +54,7 @@ typedef struct train_options {
     bool force;               /* overwrite output */
     bool quiet, verbose;
     corpus_read read;
+    train_write write; /* of checkpoints and the model */
     const struct cluster *cluster; /* processes that train together, or NULL: this one alone */
 } train_options;
 

@@ -124,13 +124,9 @@ void measure_usage(const model_spec *spec, const uint64_t *counts, int level, do
 int level_quality(const model_spec *spec, int level);
 
 /* checkpoint.c */
-typedef struct byte_span {
-    const void *data;
-    size_t size;
-} byte_span;
-/* Writes the spans to a sibling temporary file, syncs it and renames it over path. */
-VQZ_MUST_CHECK vqz_status save_file(const char *path, const byte_span *spans, size_t count,
-                                    vqz_diag *diag);
+/* Replaces a file by these bytes, through the writer of the options. */
+VQZ_MUST_CHECK vqz_status save_file(const trainer *t, const char *path, const byte_span *spans,
+                                    size_t count, vqz_diag *diag);
 VQZ_MUST_CHECK vqz_status checkpoint_save(trainer *t, const char *path, vqz_diag *diag);
 VQZ_MUST_CHECK vqz_status checkpoint_load(trainer *t, const char *path, vqz_diag *diag);
 /* Gives the leader's state, all that a checkpoint holds, to all processes. */

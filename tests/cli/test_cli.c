@@ -123,7 +123,7 @@ static void test_usage(void **state) {
 
 static void test_help(void **state) {
     (void)state;
-    static const char *const commands[] = { "compress", "decompress", "info",  "eval",
+    static const char *const commands[] = { "compress", "decompress", "test", "info", "eval",
                                             "tokens",   "sample",     "train" };
     program_result r = run_vqz("--help");
     assert_done(r);

@@ -153,7 +153,7 @@ static void test_target_size(void **state) {
         snprintf(line, sizeof line, "compress -f -m %s --target-size 1 a.png -o t.vqz", models[i]);
         r = run_vqz(line);
         assert_int_equal(r.code, 0);
-        snprintf(said, sizeof said, "vqz: a.png: warning: 1 bytes cannot be met: %ld bytes",
+        snprintf(said, sizeof said, "vqz: a.png: warning: 1 byte cannot be met: %ld bytes",
                  file_size("t.vqz"));
         assert_contains(r.err, said);
         snprintf(line, sizeof line, "compress -f --quiet -m %s --target-bpp 900 a.png -o t.vqz",

@@ -2,6 +2,7 @@
  * test_train.c - real training runs on pictures made here: they must learn, repeat bit for bit, and
  * survive SIGKILL at any moment.
  */
+#include "cli/file.h"
 #include "tests/support/picture_file.h"
 #include "format/model.h"
 #include "trainer/train.h"
@@ -115,6 +116,7 @@ static train_options small_run(fixture *f, const char *const *paths, const char 
     o.quiet = true;
     o.force = true;
     o.read = picture_read_pixels;
+    o.write = file_replace;
     return o;
 }
 
