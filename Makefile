@@ -8,6 +8,7 @@
 #   PREFIX, DESTDIR        for install and uninstall (LIBDIR, INCLUDEDIR, MANDIR too)
 #   DEFAULT_MODEL          the .vqm that is built in
 #   MPICC=mpicc            MPI's compiler, for training in several processes; MPICC= leaves that out
+#   TRAINER=               leaves `vqz train` out, and with it oneDNN, which not every processor has
 #   V=1                    show whole command lines
 #   T=unit/test_x          make check: only tests whose path contains this word
 ifeq ($(origin CC),default)
@@ -20,16 +21,17 @@ MANDIR ?= $(PREFIX)/share/man
 CFLAGS ?= -O2 -g
 BUILD ?= build
 DEFAULT_MODEL ?= samples/default.vqm
+TRAINER ?= 1
 ifdef CI
 WERROR ?= 1
 endif
 
 # Debian packages: everything that building and testing needs, in this one list.
-DEPS := gcc g++ libc6-dev make pkg-config libzstd-dev libpng-dev libjpeg62-turbo-dev libdnnl-dev \
-        libcmocka-dev $(if $(findstring clang,$(CC)),clang libomp-dev)
+DEPS := gcc g++ libc6-dev make pkg-config libzstd-dev libpng-dev libjpeg62-turbo-dev \
+        $(if $(TRAINER),libdnnl-dev) libcmocka-dev $(if $(findstring clang,$(CC)),clang libomp-dev)
 # The header each library is recognised by where there is no dpkg.
-DEP_HEADERS := zstd.h png.h jpeglib.h dnnl.h omp.h cmocka.h
-DEP_NAMES := zstd, libpng, libjpeg-turbo, oneDNN (C API), OpenMP, cmocka, with their headers
+DEP_HEADERS := zstd.h png.h jpeglib.h $(if $(TRAINER),dnnl.h) omp.h cmocka.h
+DEP_NAMES := zstd, libpng, libjpeg-turbo, oneDNN (C API; not with TRAINER=), OpenMP, cmocka, with their headers
 
 WARN := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wvla
 ALL_CFLAGS = -std=c11 -D_GNU_SOURCE -I. -fPIC -fvisibility=hidden -fopenmp $(WARN) \
@@ -41,10 +43,16 @@ MACHINE := $(shell $(CC) -dumpmachine 2>/dev/null)
 ISA_SRC := $(if $(filter x86_64-%,$(MACHINE)),$(wildcard codec/kernels/x86/*.c)) \
            $(if $(filter aarch64-%,$(MACHINE)),$(wildcard codec/kernels/arm/*.c))
 LIB_SRC := $(wildcard format/*.c codec/*.c codec/kernels/*.c) $(ISA_SRC)
-TRAIN_SRC := $(wildcard trainer/*.c) $(if $(filter x86_64-%,$(MACHINE)),$(wildcard trainer/x86/*.c))
+TRAIN_SRC := $(filter-out trainer/missing.c,$(wildcard trainer/*.c)) \
+             $(if $(filter x86_64-%,$(MACHINE)),$(wildcard trainer/x86/*.c))
 CLI_SRC := $(wildcard cli/*.c)
 TEST_SRC := $(wildcard tests/*/test_*.c)
 TEST_SCRIPTS := $(wildcard tests/*/test_*.sh)
+ifeq ($(TRAINER),)
+TRAIN_SRC := $(wildcard trainer/corpus*.c) $(addprefix trainer/,cluster.c missing.c random.c)
+TEST_SRC := $(filter-out tests/train/% tests/grad/% tests/unit/test_trainer.c,$(TEST_SRC))
+MPICC :=
+endif
 SUPPORT_SRC := $(wildcard tests/support/*.c)
 KERNEL_BENCH_SRC := tests/kernels/bench.c tests/kernels/peak.c
 BENCH_SRC := $(wildcard tests/bench/*.c)
@@ -58,7 +66,7 @@ SUPPORT_OBJ := $(call objects,$(SUPPORT_SRC))
 TESTS := $(patsubst %.c,$(BUILD)/%,$(TEST_SRC))
 
 LIB_LIBS := -lzstd -lm
-CLI_LIBS := -lpng -ljpeg -ldnnl $(LIB_LIBS)
+CLI_LIBS := -lpng -ljpeg $(if $(TRAINER),-ldnnl) $(LIB_LIBS)
 # The module that is linked with MPI; the program loads it under mpirun and runs without it otherwise.
 MPICC ?= mpicc
 MPI_MODULE := $(if $(MPICC),$(shell echo '\#include <mpi.h>' | $(MPICC) -E -x c - >/dev/null 2>&1 && \
@@ -85,7 +93,7 @@ $(PRODUCTS): %: $(BUILD)/% FORCE
 	@cmp -s $< $@ || { rm -f $@ && cp -p $< $@; }
 
 # Changed flags rebuild everything: this file changes only when they do.
-FLAGS_NOW = $(CC) $(ALL_CFLAGS) / $(ALL_LDFLAGS) / $(DEFAULT_MODEL)
+FLAGS_NOW = $(CC) $(ALL_CFLAGS) / $(ALL_LDFLAGS) / $(DEFAULT_MODEL) / $(TRAINER)
 $(BUILD)/flags: FORCE
 	@mkdir -p $(@D)
 	@echo '$(subst ','\'',$(FLAGS_NOW))' | cmp -s - $@ || echo '$(subst ','\'',$(FLAGS_NOW))' > $@
@@ -140,6 +148,10 @@ $(BUILD)/tests/%: $(BUILD)/tests/%.o $(BUILD)/libsupport.a $(BUILD)/libcli.a $(B
 	$(call say,LINK) $(CC) $(ALL_LDFLAGS) -o $@ $(filter %.o,$^) $(filter %.a,$^) -lcmocka $(CLI_LIBS)
 
 $(BUILD)/tests/kernels/test_kernels: $(call objects,$(KERNEL_BENCH_SRC))
+
+# Files and pixels for check-machines; links with no more than the library, which other machines have.
+$(BUILD)/tests/machines/encodes: $(BUILD)/tests/machines/encodes.o $(BUILD)/libsupport.a $(BUILD)/libvqz.a
+	$(call say,LINK) $(CC) $(ALL_LDFLAGS) -o $@ $^ $(LIB_LIBS)
 
 # Benchmarks of several files.  launch is as small as a program can be: see its comment.
 BENCH_CODEC := $(BUILD)/tests/bench/bench_codec $(BUILD)/tests/bench/launch
