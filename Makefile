@@ -34,7 +34,7 @@ DEP_HEADERS := zstd.h png.h jpeglib.h $(if $(TRAINER),dnnl.h) omp.h cmocka.h
 DEP_NAMES := zstd, libpng, libjpeg-turbo, oneDNN (C API; not with TRAINER=), OpenMP, cmocka, with their headers
 
 WARN := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wvla
-ALL_CFLAGS = -std=c11 -D_GNU_SOURCE -I. -fPIC -fvisibility=hidden -fopenmp $(WARN) \
+ALL_CFLAGS = -std=c11 -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64 -I. -fPIC -fvisibility=hidden -fopenmp $(WARN) \
              $(if $(WERROR),-Werror) $(if $(SAN),-fsanitize=$(SAN) -fno-omit-frame-pointer) $(CFLAGS)
 ALL_LDFLAGS = -fopenmp $(if $(SAN),-fsanitize=$(SAN)) $(LDFLAGS)
 
@@ -180,10 +180,20 @@ check:
 	@VQZ='$(abspath $(BUILD)/vqz)' VQZ_BUILD='$(abspath $(BUILD))' CC='$(CC)' \
 	    LINK_FLAGS='$(ALL_LDFLAGS)' tests/support/run.sh '$(T)' $(TESTS) $(TEST_SCRIPTS)
 
-# The NEON kernels and the codec with them, cross-compiled and run under qemu.
-.PHONY: check-arm
-check-arm:
-	@tests/support/check_arm.sh $(BUILD)/arm
+# The same bytes and pixels on other processors, cross-compiled and run under qemu; see the script.
+#   MACHINES="aarch64 s390x"          of aarch64 s390x riscv64 i386; s390x is big-endian, i386 has 32 bits
+#   MACHINE_TESTS="unit/test_rans"    tests/*/test_* to run there
+MACHINES ?= aarch64 s390x riscv64 i386
+MACHINE_TESTS ?= kernels/test_kernels unit/test_example \
+                 $(patsubst tests/%.c,%,$(wildcard tests/conformance/test_vectors.c))
+.PHONY: check-machines
+check-machines: $(BUILD)/vqz $(BUILD)/tests/machines/encodes
+	@NATIVE='$(BUILD)' TESTS='$(MACHINE_TESTS)' tests/machines/machines.sh check $(BUILD)/machines $(MACHINES)
+
+# The cross compilers, qemu and libraries that it needs: packages of Debian 12.
+.PHONY: deps-machines
+deps-machines:
+	@tests/machines/machines.sh deps $(BUILD)/machines $(MACHINES)
 
 .PHONY: demo
 demo:
@@ -227,7 +237,7 @@ uninstall:
 # ---- for those who work on it ----
 
 SOURCES = $(LIB_SRC) $(TRAIN_SRC) trainer/mpi/module.c $(CLI_SRC) $(TEST_SRC) $(KERNEL_BENCH_SRC) \
-          $(SUPPORT_SRC) $(BENCH_SRC) $(wildcard samples/render/*.c)
+          $(SUPPORT_SRC) $(BENCH_SRC) $(wildcard samples/render/*.c tests/machines/*.c) trainer/missing.c
 HEADERS = $(wildcard codec/*.h codec/kernels/*.h codec/kernels/*/*.h format/*.h trainer/*.h cli/*.h \
             tests/support/*.h tests/bench/*.h tests/kernels/*.h samples/render/*.h)
 
@@ -241,7 +251,7 @@ lint:
 	cppcheck --std=c11 --language=c -I. --enable=warning,performance,portability --inline-suppr \
 	    --suppress=missingIncludeSystem --quiet $(LIB_SRC) $(TRAIN_SRC) $(CLI_SRC)
 	clang-tidy --quiet --checks='-*,bugprone-*,clang-analyzer-*,-bugprone-easily-swappable-parameters,-clang-analyzer-security.insecureAPI.*' \
-	    $(LIB_SRC) $(TRAIN_SRC) $(CLI_SRC) -- -std=c11 -D_GNU_SOURCE -I. -fopenmp
+	    $(LIB_SRC) $(TRAIN_SRC) $(CLI_SRC) -- -std=c11 -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64 -I. -fopenmp
 
 # Speed, memory and start-up beside the programs of WebP, AVIF and JPEG XL (Debian: webp, libavif-bin,
 # libjxl-tools), then the kernels and training; also in $(BUILD)/bench as bench.md and bench.csv.
@@ -306,7 +316,7 @@ help:
 	@echo 'make             the program vqz, libvqz.a and libvqz.so.0'
 	@echo 'make demo        compress the sample pictures and bring them back (build/demo)'
 	@echo 'make check       build and run every test; T=word: only those whose path has the word'
-	@echo 'make check-arm   the codec for 64-bit ARM under qemu, where cross compiler and qemu are there'
+	@echo 'make check-machines  the codec on other processors under qemu; make deps-machines installs what it needs'
 	@echo 'make deps        install the Debian packages that are missing (demo and check do so too)'
 	@echo 'make install     to PREFIX ($(PREFIX)), below DESTDIR; make uninstall removes it again'
 	@echo 'make pictures    draw samples/pictures again'
@@ -324,4 +334,4 @@ help:
 	@echo '           DEFAULT_MODEL MPICC; see the top of the Makefile'
 
 -include $(LIB_OBJ:.o=.d) $(TRAIN_OBJ:.o=.d) $(CLI_OBJ:.o=.d) $(SUPPORT_OBJ:.o=.d) $(TESTS:=.d) \
-         $(patsubst %.c,$(BUILD)/%.d,$(KERNEL_BENCH_SRC) $(BENCH_SRC))
+         $(patsubst %.c,$(BUILD)/%.d,$(KERNEL_BENCH_SRC) $(BENCH_SRC) tests/machines/encodes.c)

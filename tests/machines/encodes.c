@@ -5,8 +5,9 @@
  *
  * Draws small pictures, encodes and decodes them with the built-in model and small random ones over
  * qualities, efforts and coders, and prints a line for each: what it was, the size of the file, and
- * hashes of the file and of the pixels.  CPU is the number of a vqz_cpu, 0 for the best.  Loops are
- * divided among the threads however short they are.
+ * hashes of the file and of the pixels.  CPU is the number of a vqz_cpu; where the processor has
+ * not those instructions nothing is printed and the exit code is 3.  Loops are divided among the
+ * threads however short they are.
  */
 #include "codec/internal.h"
 #include "format/container.h"
@@ -85,7 +86,8 @@ static void decode(const machine *m, const void *file, size_t size, const vqz_im
 
     vqz_decode_options_init(&options);
     options.partial = 1;
-    if (vqz_decode_with(m->context, m->model, file, size * 2 / 3, &options, &image, &diag) == VQZ_OK)
+    if (vqz_decode_with(m->context, m->model, file, size * 2 / 3, &options, &image, &diag) ==
+        VQZ_OK)
         print_pixels(&image);
     else
         printf("  (%s)", diag.message);
@@ -103,7 +105,8 @@ static void decode(const machine *m, const void *file, size_t size, const vqz_im
 }
 
 static void run(const machine *m, const vqz_image *image, setting s) {
-    static const char metadata[] = "II*\0\10\0\0\0\0\0\0\0\0\0 a block of metadata, metadata, metadata";
+    static const char metadata[] =
+        "II*\0\10\0\0\0\0\0\0\0\0\0 a block of metadata, metadata, metadata";
     static const char *const coders[] = {"auto", "rans", "zstd"};
     vqz_diag diag = {""};
     vqz_encode_options options;
@@ -188,9 +191,9 @@ static const struct kind {
     uint32_t channels, stride, codes;
     bool prior;
     uint32_t pictures[3]; /* channels */
-} kinds[] = {{3, 8, 32, true, {3, 4, 1}},  {3, 4, 300, true, {4, 3, 2}},
+} kinds[] = {{3, 8, 32, true, {3, 4, 1}},   {3, 4, 300, true, {4, 3, 2}},
              {3, 8, 256, false, {3, 4, 1}}, {1, 2, 16, true, {1, 2, 1}},
-             {4, 16, 64, true, {4, 3, 4}}, {1, 4, 4096, false, {2, 1, 1}}};
+             {4, 16, 64, true, {4, 3, 4}},  {1, 4, 4096, false, {2, 1, 1}}};
 
 static void run_random(machine *m, uint64_t seed, const struct kind *kind) {
     static const uint32_t sizes[][2] = {{45, 37}, {90, 70}, {9, 2}};
@@ -221,6 +224,14 @@ static void run_random(machine *m, uint64_t seed, const struct kind *kind) {
     vqz_model_free(model);
 }
 
+/* Whether the kernels are others than those of the next lower instruction set. */
+static bool has_cpu(vqz_cpu cpu) {
+    vqzi_kernels wanted, lower;
+    vqzi_kernels_init(&wanted, cpu);
+    vqzi_kernels_init(&lower, cpu == VQZ_CPU_NEON ? VQZ_CPU_SCALAR : cpu - 1);
+    return cpu == VQZ_CPU_SCALAR || wanted.conv != lower.conv;
+}
+
 int main(int argc, char **argv) {
     machine m;
     vqz_diag diag = {""};
@@ -232,6 +243,8 @@ int main(int argc, char **argv) {
     }
     options.cpu = (vqz_cpu)atoi(argv[1]);
     options.threads = atoi(argv[2]);
+    if (!has_cpu(options.cpu))
+        return 3;
     check(vqz_context_create(&m.context, &options, &diag), &diag);
     vqzi_context_set_tuning(m.context, 64, 0);
     for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++)
