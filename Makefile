@@ -188,7 +188,8 @@ MACHINE_TESTS ?= kernels/test_kernels unit/test_example \
                  $(patsubst tests/%.c,%,$(wildcard tests/conformance/test_vectors.c))
 .PHONY: check-machines
 check-machines: $(BUILD)/vqz $(BUILD)/tests/machines/encodes
-	@NATIVE='$(BUILD)' TESTS='$(MACHINE_TESTS)' tests/machines/machines.sh check $(BUILD)/machines $(MACHINES)
+	@MAKE='$(MAKE) $(JOBS)' NATIVE='$(BUILD)' TESTS='$(MACHINE_TESTS)' \
+	    tests/machines/machines.sh check $(BUILD)/machines $(MACHINES)
 
 # The cross compilers, qemu and libraries that it needs: packages of Debian 12.
 .PHONY: deps-machines

@@ -193,7 +193,8 @@ check_program() {
 }
 
 make_for() {
-    "${MAKE:-make}" -s CC="$triplet-gcc" BUILD="$folder" TRAINER= \
+    # shellcheck disable=SC2086 # a command and its options
+    ${MAKE:-make} -s CC="$triplet-gcc" BUILD="$folder" TRAINER= \
         CFLAGS="-O2 -isystem $root/usr/include -isystem $root/usr/include/$debian-linux-gnu" \
         LDFLAGS="-L$libraries -Wl,-rpath,$libraries" "$@"
 }
