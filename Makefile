@@ -150,7 +150,8 @@ $(BUILD)/tests/%: $(BUILD)/tests/%.o $(BUILD)/libsupport.a $(BUILD)/libcli.a $(B
 $(BUILD)/tests/kernels/test_kernels: $(call objects,$(KERNEL_BENCH_SRC))
 
 # Files and pixels for check-machines; links with no more than the library, which other machines have.
-$(BUILD)/tests/machines/encodes: $(BUILD)/tests/machines/encodes.o $(BUILD)/libsupport.a $(BUILD)/libvqz.a
+$(BUILD)/tests/machines/encodes: $(call objects,tests/machines/encodes.c tests/support/random_model.c \
+                                   tests/support/random_prior.c) $(BUILD)/libvqz.a
 	$(call say,LINK) $(CC) $(ALL_LDFLAGS) -o $@ $^ $(LIB_LIBS)
 
 # Benchmarks of several files.  launch is as small as a program can be: see its comment.
