@@ -8,6 +8,7 @@
 #   PREFIX, DESTDIR        for install and uninstall (LIBDIR, INCLUDEDIR, MANDIR too)
 #   DEFAULT_MODEL          the .vqm that is built in
 #   MPICC=mpicc            MPI's compiler, for training in several processes; MPICC= leaves that out
+#   TRAINER=               leaves `vqz train` out, and with it oneDNN, which not every processor has
 #   V=1                    show whole command lines
 #   T=unit/test_x          make check: only tests whose path contains this word
 ifeq ($(origin CC),default)
@@ -20,19 +21,20 @@ MANDIR ?= $(PREFIX)/share/man
 CFLAGS ?= -O2 -g
 BUILD ?= build
 DEFAULT_MODEL ?= samples/default.vqm
+TRAINER ?= 1
 ifdef CI
 WERROR ?= 1
 endif
 
 # Debian packages: everything that building and testing needs, in this one list.
-DEPS := gcc g++ libc6-dev make pkg-config libzstd-dev libpng-dev libjpeg62-turbo-dev libdnnl-dev \
-        libcmocka-dev $(if $(findstring clang,$(CC)),clang libomp-dev)
+DEPS := gcc g++ libc6-dev make pkg-config libzstd-dev libpng-dev libjpeg62-turbo-dev \
+        $(if $(TRAINER),libdnnl-dev) libcmocka-dev $(if $(findstring clang,$(CC)),clang libomp-dev)
 # The header each library is recognised by where there is no dpkg.
-DEP_HEADERS := zstd.h png.h jpeglib.h dnnl.h omp.h cmocka.h
-DEP_NAMES := zstd, libpng, libjpeg-turbo, oneDNN (C API), OpenMP, cmocka, with their headers
+DEP_HEADERS := zstd.h png.h jpeglib.h $(if $(TRAINER),dnnl.h) omp.h cmocka.h
+DEP_NAMES := zstd, libpng, libjpeg-turbo, oneDNN (C API; not with TRAINER=), OpenMP, cmocka, with their headers
 
 WARN := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wvla
-ALL_CFLAGS = -std=c11 -D_GNU_SOURCE -I. -fPIC -fvisibility=hidden -fopenmp $(WARN) \
+ALL_CFLAGS = -std=c11 -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64 -I. -fPIC -fvisibility=hidden -fopenmp $(WARN) \
              $(if $(WERROR),-Werror) $(if $(SAN),-fsanitize=$(SAN) -fno-omit-frame-pointer) $(CFLAGS)
 ALL_LDFLAGS = -fopenmp $(if $(SAN),-fsanitize=$(SAN)) $(LDFLAGS)
 
@@ -41,10 +43,16 @@ MACHINE := $(shell $(CC) -dumpmachine 2>/dev/null)
 ISA_SRC := $(if $(filter x86_64-%,$(MACHINE)),$(wildcard codec/kernels/x86/*.c)) \
            $(if $(filter aarch64-%,$(MACHINE)),$(wildcard codec/kernels/arm/*.c))
 LIB_SRC := $(wildcard format/*.c codec/*.c codec/kernels/*.c) $(ISA_SRC)
-TRAIN_SRC := $(wildcard trainer/*.c) $(if $(filter x86_64-%,$(MACHINE)),$(wildcard trainer/x86/*.c))
+TRAIN_SRC := $(filter-out trainer/missing.c,$(wildcard trainer/*.c)) \
+             $(if $(filter x86_64-%,$(MACHINE)),$(wildcard trainer/x86/*.c))
 CLI_SRC := $(wildcard cli/*.c)
 TEST_SRC := $(wildcard tests/*/test_*.c)
 TEST_SCRIPTS := $(wildcard tests/*/test_*.sh)
+ifeq ($(TRAINER),)
+TRAIN_SRC := $(wildcard trainer/corpus*.c) $(addprefix trainer/,cluster.c missing.c random.c)
+TEST_SRC := $(filter-out tests/train/% tests/grad/% tests/unit/test_trainer.c,$(TEST_SRC))
+MPICC :=
+endif
 SUPPORT_SRC := $(wildcard tests/support/*.c)
 KERNEL_BENCH_SRC := tests/kernels/bench.c tests/kernels/peak.c
 BENCH_SRC := $(wildcard tests/bench/*.c)
@@ -58,7 +66,7 @@ SUPPORT_OBJ := $(call objects,$(SUPPORT_SRC))
 TESTS := $(patsubst %.c,$(BUILD)/%,$(TEST_SRC))
 
 LIB_LIBS := -lzstd -lm
-CLI_LIBS := -lpng -ljpeg -ldnnl $(LIB_LIBS)
+CLI_LIBS := -lpng -ljpeg $(if $(TRAINER),-ldnnl) $(LIB_LIBS)
 # The module that is linked with MPI; the program loads it under mpirun and runs without it otherwise.
 MPICC ?= mpicc
 MPI_MODULE := $(if $(MPICC),$(shell echo '\#include <mpi.h>' | $(MPICC) -E -x c - >/dev/null 2>&1 && \
@@ -85,7 +93,7 @@ $(PRODUCTS): %: $(BUILD)/% FORCE
 	@cmp -s $< $@ || { rm -f $@ && cp -p $< $@; }
 
 # Changed flags rebuild everything: this file changes only when they do.
-FLAGS_NOW = $(CC) $(ALL_CFLAGS) / $(ALL_LDFLAGS) / $(DEFAULT_MODEL)
+FLAGS_NOW = $(CC) $(ALL_CFLAGS) / $(ALL_LDFLAGS) / $(DEFAULT_MODEL) / $(TRAINER)
 $(BUILD)/flags: FORCE
 	@mkdir -p $(@D)
 	@echo '$(subst ','\'',$(FLAGS_NOW))' | cmp -s - $@ || echo '$(subst ','\'',$(FLAGS_NOW))' > $@
@@ -141,6 +149,11 @@ $(BUILD)/tests/%: $(BUILD)/tests/%.o $(BUILD)/libsupport.a $(BUILD)/libcli.a $(B
 
 $(BUILD)/tests/kernels/test_kernels: $(call objects,$(KERNEL_BENCH_SRC))
 
+# Files and pixels for check-machines; links with no more than the library, which other machines have.
+$(BUILD)/tests/machines/encodes: $(call objects,tests/machines/encodes.c tests/support/random_model.c \
+                                   tests/support/random_prior.c) $(BUILD)/libvqz.a
+	$(call say,LINK) $(CC) $(ALL_LDFLAGS) -o $@ $^ $(LIB_LIBS)
+
 # Benchmarks of several files.  launch is as small as a program can be: see its comment.
 BENCH_CODEC := $(BUILD)/tests/bench/bench_codec $(BUILD)/tests/bench/launch
 $(BUILD)/tests/bench/bench_codec: $(call objects,$(wildcard tests/bench/codec_*.c))
@@ -185,10 +198,21 @@ check-kill: $(BUILD)/vqz $(BUILD)/tests/cli/test_kill
 	@VQZ='$(abspath $(BUILD)/vqz)' OMP_WAIT_POLICY=passive COUNT=$(or $(COUNT),200) \
 	    $(if $(SEED),SEED=$(SEED)) $(BUILD)/tests/cli/test_kill
 
-# The NEON kernels and the codec with them, cross-compiled and run under qemu.
-.PHONY: check-arm
-check-arm:
-	@tests/support/check_arm.sh $(BUILD)/arm
+# The same bytes and pixels on other processors, cross-compiled and run under qemu; see the script.
+#   MACHINES="aarch64 s390x"          of aarch64 s390x riscv64 i386; s390x is big-endian, i386 has 32 bits
+#   MACHINE_TESTS="unit/test_rans"    tests/*/test_* to run there
+MACHINES ?= aarch64 s390x riscv64 i386
+MACHINE_TESTS ?= kernels/test_kernels unit/test_example \
+                 $(patsubst tests/%.c,%,$(wildcard tests/conformance/test_vectors.c))
+.PHONY: check-machines
+check-machines: $(BUILD)/vqz $(BUILD)/tests/machines/encodes
+	@MAKE='$(MAKE) $(JOBS)' NATIVE='$(BUILD)' TESTS='$(MACHINE_TESTS)' \
+	    tests/machines/machines.sh check $(BUILD)/machines $(MACHINES)
+
+# The cross compilers, qemu and libraries that it needs: packages of Debian 12.
+.PHONY: deps-machines
+deps-machines:
+	@tests/machines/machines.sh deps $(BUILD)/machines $(MACHINES)
 
 .PHONY: demo
 demo:
@@ -233,7 +257,7 @@ uninstall:
 
 SOURCES = $(LIB_SRC) $(TRAIN_SRC) trainer/mpi/module.c $(CLI_SRC) $(TEST_SRC) $(KERNEL_BENCH_SRC) \
           $(SUPPORT_SRC) $(BENCH_SRC) $(CONFORMANCE:$(BUILD)/%=%.c) $(VECTOR_SRC) spec/decoder/vqzdec.c \
-          $(wildcard samples/render/*.c)
+          $(wildcard samples/render/*.c tests/machines/*.c) trainer/missing.c
 HEADERS = $(wildcard codec/*.h codec/kernels/*.h codec/kernels/*/*.h format/*.h trainer/*.h cli/*.h \
             tests/support/*.h tests/conformance/*.h tests/bench/*.h tests/kernels/*.h samples/render/*.h)
 
@@ -247,7 +271,7 @@ lint:
 	cppcheck --std=c11 --language=c -I. --enable=warning,performance,portability --inline-suppr \
 	    --suppress=missingIncludeSystem --quiet $(LIB_SRC) $(TRAIN_SRC) $(CLI_SRC)
 	clang-tidy --quiet --checks='-*,bugprone-*,clang-analyzer-*,-bugprone-easily-swappable-parameters,-clang-analyzer-security.insecureAPI.*' \
-	    $(LIB_SRC) $(TRAIN_SRC) $(CLI_SRC) -- -std=c11 -D_GNU_SOURCE -I. -fopenmp
+	    $(LIB_SRC) $(TRAIN_SRC) $(CLI_SRC) -- -std=c11 -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64 -I. -fopenmp
 
 # Speed, memory and start-up beside the programs of WebP, AVIF and JPEG XL (Debian: webp, libavif-bin,
 # libjxl-tools), then the kernels and training; also in $(BUILD)/bench as bench.md and bench.csv.
@@ -320,7 +344,7 @@ help:
 	@echo 'make check       build and run every test; T=word: only those whose path has the word'
 	@echo 'make check-spec  the second decoder (spec/decoder) beside the library; COUNT=1000 SEED=1'
 	@echo 'make check-kill  COUNT=200: kill compress, decompress and train so often, and look what is left'
-	@echo 'make check-arm   the codec for 64-bit ARM under qemu, where cross compiler and qemu are there'
+	@echo 'make check-machines  the codec on other processors under qemu; make deps-machines installs what it needs'
 	@echo 'make deps        install the Debian packages that are missing (demo and check do so too)'
 	@echo 'make install     to PREFIX ($(PREFIX)), below DESTDIR; make uninstall removes it again'
 	@echo 'make pictures    draw samples/pictures again'
@@ -339,4 +363,5 @@ help:
 	@echo '           DEFAULT_MODEL MPICC; see the top of the Makefile'
 
 -include $(LIB_OBJ:.o=.d) $(TRAIN_OBJ:.o=.d) $(CLI_OBJ:.o=.d) $(SUPPORT_OBJ:.o=.d) $(TESTS:=.d) \
-         $(CONFORMANCE:=.d) $(VECTOR_SRC:%.c=$(BUILD)/%.d) $(patsubst %.c,$(BUILD)/%.d,$(KERNEL_BENCH_SRC) $(BENCH_SRC))
+         $(CONFORMANCE:=.d) $(VECTOR_SRC:%.c=$(BUILD)/%.d) \
+         $(patsubst %.c,$(BUILD)/%.d,$(KERNEL_BENCH_SRC) $(BENCH_SRC) tests/machines/encodes.c)

@@ -382,7 +382,7 @@ static vqz_status unpack_body(const uint8_t *frame, size_t frame_size, size_t bo
 /* Everything before the frame. */
 static vqz_status get_file_header(vqzi_reader *file, uint64_t *body_size, const uint8_t **hash,
                                   const uint8_t **card, uint64_t *card_size) {
-    VQZ_TRY(vqzi_read_varint(file, SIZE_MAX / 2, body_size));
+    VQZ_TRY(vqzi_read_varint(file, INT64_MAX, body_size));
     VQZ_TRY(vqzi_read_bytes(file, VQZI_HASH_SIZE, hash));
     VQZ_TRY(vqzi_read_varint(file, MAX_CARD, card_size));
     VQZ_TRY(vqzi_read_bytes(file, (size_t)*card_size, card));
@@ -419,7 +419,7 @@ vqz_status vqzi_model_parse(vqzi_model *model, const void *data, size_t size,
         return vqzi_fail(diag, status == VQZ_ERROR_TRUNCATED ? status : VQZ_ERROR_MODEL_INVALID,
                          "the header of the model file is damaged or cut short");
     /* body and tensors exist side by side for a moment */
-    if (body_size > limits->max_memory / 2)
+    if (body_size > VQZI_MIN(limits->max_memory, SIZE_MAX) / 2)
         return vqzi_fail(diag, VQZ_ERROR_LIMIT,
                          "the model takes %llu bytes, more than half of the memory limit of %llu",
                          (unsigned long long)body_size, (unsigned long long)limits->max_memory);

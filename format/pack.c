@@ -77,7 +77,7 @@ vqz_status vqzi_pack(vqzi_buffer *payload, const void *data, size_t size) {
 vqz_status vqzi_packed_size(const uint8_t *payload, size_t payload_size, uint64_t *size) {
     vqzi_reader reader = {payload, payload_size, 0};
     uint64_t value, bound;
-    VQZ_TRY(vqzi_read_varint(&reader, SIZE_MAX, &value));
+    VQZ_TRY(vqzi_read_varint(&reader, UINT64_MAX, &value));
     VQZ_TRY(vqzi_frame_check(payload + reader.position, payload_size - reader.position, WINDOW_LOG,
                              &bound));
     /* callers allocate what we say: a few bytes cannot hold more than their blocks can */
@@ -92,7 +92,7 @@ vqz_status vqzi_unpacker_create(vqzi_unpacker **out, const uint8_t *payload, siz
     vqzi_reader reader = {payload, payload_size, 0};
     uint64_t told;
     VQZ_TRY(vqzi_packed_size(payload, payload_size, &told));
-    VQZ_TRY(vqzi_read_varint(&reader, SIZE_MAX, &told));
+    VQZ_TRY(vqzi_read_varint(&reader, UINT64_MAX, &told));
     if (told != size)
         return VQZ_ERROR_CORRUPT;
     vqzi_unpacker *unpacker = calloc(1, sizeof *unpacker);

@@ -26,6 +26,14 @@ typedef struct window {
     bool flip;
 } window;
 
+/* The upper 64 of the 128 bits of a product; compilers for 32 bits have no wider type. */
+static uint64_t high_product(uint64_t a, uint64_t b) {
+    uint64_t a_low = (uint32_t)a, a_high = a >> 32, b_low = (uint32_t)b, b_high = b >> 32;
+    uint64_t first = a_high * b_low + (a_low * b_low >> 32);
+    uint64_t second = a_low * b_high + (uint32_t)first;
+    return a_high * b_high + (first >> 32) + (second >> 32);
+}
+
 /* A picture with probability proportional to max(area, size * size). */
 static const vqz_image *choose_picture(const corpus *c, random_state *random, size_t size) {
     uint64_t least = (uint64_t)size * size;
@@ -39,7 +47,7 @@ static const vqz_image *choose_picture(const corpus *c, random_state *random, si
             end = middle;
     }
     uint64_t total = least * small + (c->area_before[count] - c->area_before[small]);
-    uint64_t draw = (uint64_t)((unsigned __int128)random_next(random) * total >> 64);
+    uint64_t draw = high_product(random_next(random), total);
     if (draw < least * small)
         return &c->pictures[c->by_area[draw / least]];
     draw += c->area_before[small] - least * small;

@@ -529,7 +529,8 @@ static void test_train_refusals(void **state) {
     mkdir("empty", 0777);
     program_result r = run_vqz("train empty -o new.vqm --steps 1");
     assert_int_equal(r.code, 1);
-    assert_contains(r.err, "empty");
+    /* a program without the trainer knows no more than that */
+    assert_contains(r.err, strstr(r.err, "without training") ? "TRAINER=" : "empty");
     assert_false(file_exists("new.vqm"));
     assert_fails(run_vqz("train . -o model.vqm --steps 1"), "model.vqm: ", "-f", START_FILES + 1);
     assert_fails(run_vqz("train . -o new.bin --steps 1"), "new.bin: ", ".vqm", START_FILES + 1);
