@@ -42,4 +42,4 @@ for kind in gray-odd:gray:P5 rgb-packed:rgb:P6 rgba:rgba:P7; do
     [ "$(head -c 2 "$work/picture")" = "${kind##*:}" ] || { echo "$kind: another file"; exit 1; }
 done
 
-cd "$work" && "$drive" "$work/vqzdec" "${COUNT:-25}" "${SEED:-1}"
+cd "$work" && "$drive" "$work/vqzdec" "${COUNT:-12}" "${SEED:-1}"

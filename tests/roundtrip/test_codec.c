@@ -5,6 +5,7 @@
  * SEED=n replays a run.
  */
 #include "codec/internal.h"
+#include "tests/support/file_maker.h"
 #include "tests/support/naive_codec.h"
 #include "tests/support/random_model.h"
 
@@ -93,13 +94,6 @@ static vqz_image decode(vqz_context *context, const vqz_model *model, encoded fi
     return image;
 }
 
-/* Rewrites the checksum, so that damage reaches the code behind it. */
-static void fix_checksum(uint8_t *file, size_t size) {
-    uint32_t crc = vqzi_crc32(0, file, size - 4);
-    for (int i = 0; i < 4; i++)
-        file[size - 4 + (size_t)i] = (uint8_t)(crc >> (8 * i));
-}
-
 /* ---- against the second implementation ---- */
 
 /* The naive writer makes the same file of these indices, with and without scans. */
@@ -119,7 +113,7 @@ static void check_naive_files(vqz_context *context, const vqz_model *model,
                          options.progressive, &naive);
         if (image->channels < 3) { /* what the naive writer does not know */
             naive.data[3] |= 0x10;
-            fix_checksum(naive.data, naive.size);
+            mend_checksum(naive.data, naive.size);
         }
         assert_int_equal(naive.size, file.size);
         assert_memory_equal(naive.data, file.data, file.size);
@@ -343,7 +337,7 @@ static void test_mutations(void **state) {
             bytes[at] = (uint8_t)test_random_next(&random);
         }
         if (size >= 4)
-            fix_checksum(bytes, size);
+            mend_checksum(bytes, size);
         vqz_info info;
         vqz_diag diag = {""};
         if (vqz_read_info(bytes, size, &info, &diag) == VQZ_OK &&
@@ -382,7 +376,7 @@ static void test_trailing_bytes(void **state) {
     uint8_t *longer = calloc(file.size + 1, 1);
     assert_non_null(longer);
     memcpy(longer, file.data, file.size);
-    fix_checksum(longer, file.size + 1);
+    mend_checksum(longer, file.size + 1);
     assert_int_equal(vqz_decode(context, model, longer, file.size + 1, &image, &diag),
                      VQZ_ERROR_CORRUPT);
     free(longer);
