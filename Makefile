@@ -11,6 +11,7 @@
 #   TRAINER=               leaves `vqz train` out, and with it oneDNN, which not every processor has
 #   V=1                    show whole command lines
 #   T=unit/test_x          make check: only tests whose path contains this word
+#   FUZZ=decode, TIME=60   make fuzz: the targets, and seconds for each
 ifeq ($(origin CC),default)
 CC := gcc
 endif
@@ -63,7 +64,10 @@ LIB_OBJ := $(call objects,$(LIB_SRC))
 TRAIN_OBJ := $(call objects,$(TRAIN_SRC))
 CLI_OBJ := $(call objects,$(CLI_SRC))
 SUPPORT_OBJ := $(call objects,$(SUPPORT_SRC))
-TESTS := $(patsubst %.c,$(BUILD)/%,$(TEST_SRC))
+FUZZ ?= decode model picture roundtrip
+FUZZ_SRC := $(wildcard tests/fuzz/*.c)
+REPLAYS := $(patsubst tests/fuzz/fuzz_%.c,$(BUILD)/tests/fuzz/replay_%,$(wildcard tests/fuzz/fuzz_*.c))
+TESTS := $(patsubst %.c,$(BUILD)/%,$(TEST_SRC)) $(REPLAYS)
 
 LIB_LIBS := -lzstd -lm
 CLI_LIBS := -lpng -ljpeg $(if $(TRAINER),-ldnnl) $(LIB_LIBS)
@@ -147,6 +151,16 @@ $(BUILD)/tests/%: $(BUILD)/tests/%.o $(BUILD)/libsupport.a $(BUILD)/libcli.a $(B
                   $(BUILD)/libvqz.a
 	$(call say,LINK) $(CC) $(ALL_LDFLAGS) -o $@ $(filter %.o,$^) $(filter %.a,$^) -lcmocka $(CLI_LIBS)
 
+# A fuzz target: run by libFuzzer (in the build of `make fuzz` alone), or over its corpus.
+FUZZ_PARTS := $(BUILD)/tests/fuzz/common.o $(BUILD)/libsupport.a $(BUILD)/libcli.a $(BUILD)/libvqz.a
+link_fuzz = $(call say,LINK) $(CC) $(ALL_LDFLAGS) $(1) -o $@ $(filter %.o,$^) $(filter %.a,$^) $(CLI_LIBS) -lz
+$(BUILD)/tests/fuzz/fuzz_%: $(BUILD)/tests/fuzz/fuzz_%.o $(BUILD)/tests/fuzz/libfuzzer.o $(FUZZ_PARTS)
+	$(call link_fuzz,-fsanitize=fuzzer)
+$(BUILD)/tests/fuzz/replay_%: $(BUILD)/tests/fuzz/fuzz_%.o $(BUILD)/tests/fuzz/replay.o $(FUZZ_PARTS)
+	$(call link_fuzz)
+$(BUILD)/tests/fuzz/seeds: $(BUILD)/tests/fuzz/seeds.o $(FUZZ_PARTS)
+	$(call link_fuzz)
+
 $(BUILD)/tests/kernels/test_kernels: $(call objects,$(KERNEL_BENCH_SRC))
 
 # Files and pixels for check-machines; links with no more than the library, which other machines have.
@@ -214,6 +228,22 @@ check-machines: $(BUILD)/vqz $(BUILD)/tests/machines/encodes
 deps-machines:
 	@tests/machines/machines.sh deps $(BUILD)/machines $(MACHINES)
 
+# Hostile bytes: clang's libFuzzer with the sanitizers, each target for TIME seconds from the committed
+# seeds and what earlier runs found ($(FUZZ_BUILD)/corpus).  See tests/README.md.
+FUZZ_BUILD ?= build-fuzz
+TIME ?= 60
+.PHONY: fuzz
+fuzz:
+	@$(MAKE) --no-print-directory $(JOBS) CC=clang BUILD=$(FUZZ_BUILD) SAN=address,undefined \
+	    CFLAGS='-O1 -g -fsanitize=fuzzer-no-link -fno-sanitize-recover=all' \
+	    $(FUZZ:%=$(FUZZ_BUILD)/tests/fuzz/fuzz_%)
+	@tests/fuzz/run.sh $(FUZZ_BUILD) $(TIME) $(FUZZ)
+
+# The seeds anew, after a change of a format or of tests/support/random_model.c.
+.PHONY: fuzz-seeds
+fuzz-seeds: $(BUILD)/tests/fuzz/seeds
+	@$<
+
 .PHONY: demo
 demo:
 	@$(MAKE) --no-print-directory deps
@@ -256,22 +286,50 @@ uninstall:
 # ---- for those who work on it ----
 
 SOURCES = $(LIB_SRC) $(TRAIN_SRC) trainer/mpi/module.c $(CLI_SRC) $(TEST_SRC) $(KERNEL_BENCH_SRC) \
-          $(SUPPORT_SRC) $(BENCH_SRC) $(CONFORMANCE:$(BUILD)/%=%.c) $(VECTOR_SRC) spec/decoder/vqzdec.c \
-          $(wildcard samples/render/*.c tests/machines/*.c) trainer/missing.c
+          $(SUPPORT_SRC) $(FUZZ_SRC) $(BENCH_SRC) $(CONFORMANCE:$(BUILD)/%=%.c) $(VECTOR_SRC) \
+          spec/decoder/vqzdec.c $(wildcard samples/render/*.c tests/machines/*.c) trainer/missing.c
 HEADERS = $(wildcard codec/*.h codec/kernels/*.h codec/kernels/*/*.h format/*.h trainer/*.h cli/*.h \
-            tests/support/*.h tests/conformance/*.h tests/bench/*.h tests/kernels/*.h samples/render/*.h)
+            tests/support/*.h tests/fuzz/*.h tests/conformance/*.h tests/bench/*.h tests/kernels/*.h samples/render/*.h)
 
 .PHONY: format
 format:
 	clang-format -i $(SOURCES) $(HEADERS)
 
-# Lists findings for a person to weigh; make check does not depend on it.
+# Static analysis of what reads hostile bytes; a finding fails.  What is left out, and why:
+# tests/README.md.  LINTED="$(echo trainer/*.c)" looks at the trainer.
+LINTED ?= $(filter-out format/common.c,$(LIB_SRC) $(CLI_SRC))
+TIDY_CHECKS := -*,bugprone-*,clang-analyzer-*,-bugprone-easily-swappable-parameters
+TIDY_CHECKS := $(TIDY_CHECKS),-bugprone-implicit-widening-of-multiplication-result
+TIDY_CHECKS := $(TIDY_CHECKS),-clang-analyzer-security.insecureAPI.*,-clang-analyzer-deadcode.DeadStores
+TIDY_CHECKS := $(TIDY_CHECKS),-clang-analyzer-core.UndefinedBinaryOperatorResult
+TIDY_CHECKS := $(TIDY_CHECKS),-clang-analyzer-core.uninitialized.Assign
 .PHONY: lint
 lint:
 	cppcheck --std=c11 --language=c -I. --enable=warning,performance,portability --inline-suppr \
-	    --suppress=missingIncludeSystem --quiet $(LIB_SRC) $(TRAIN_SRC) $(CLI_SRC)
-	clang-tidy --quiet --checks='-*,bugprone-*,clang-analyzer-*,-bugprone-easily-swappable-parameters,-clang-analyzer-security.insecureAPI.*' \
-	    $(LIB_SRC) $(TRAIN_SRC) $(CLI_SRC) -- -std=c11 -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64 -I. -fopenmp
+	    --suppress=missingIncludeSystem --error-exitcode=1 --quiet $(LINTED)
+	clang-tidy --quiet --warnings-as-errors='*' --checks='$(TIDY_CHECKS)' $(LINTED) -- \
+	    -std=c11 -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64 -I. -fopenmp -include tests/support/analyzer.h
+
+# gcc's analyzer, a file at a time.
+.PHONY: analyze
+analyze:
+	@$(MAKE) --no-print-directory $(JOBS) CC=gcc BUILD=$(BUILD)/analyze WERROR=1 \
+	    CFLAGS='-O0 -fanalyzer -Wno-analyzer-malloc-leak -include tests/support/analyzer.h' \
+	    $(LINTED:%.c=$(BUILD)/analyze/%.o)
+	@echo 'no findings'
+
+# Memory errors and leaks (valgrind), and data races (clang's ThreadSanitizer): see the scripts.
+.PHONY: check-valgrind
+check-valgrind:
+	@$(MAKE) --no-print-directory $(JOBS) $(BUILD)/vqz $(REPLAYS)
+	@tests/support/check_valgrind.sh $(BUILD)
+
+.PHONY: check-tsan
+check-tsan:
+	@$(MAKE) --no-print-directory $(JOBS) CC=clang BUILD=$(BUILD)/tsan SAN=thread CFLAGS='-O1 -g' \
+	    $(patsubst %,$(BUILD)/tsan/%,vqz tests/unit/test_team tests/unit/test_threads \
+	    tests/unit/test_shared_model tests/cli/test_parallel)
+	@tests/support/check_tsan.sh $(BUILD)/tsan
 
 # Speed, memory and start-up beside the programs of WebP, AVIF and JPEG XL (Debian: webp, libavif-bin,
 # libjxl-tools), then the kernels and training; also in $(BUILD)/bench as bench.md and bench.csv.
@@ -357,11 +415,13 @@ help:
 	@echo 'make bench-train training steps beside PyTorch; FOLDER=pictures SECONDS=4'
 	@echo 'make vectors     the conformance vectors (spec/vectors): new ones are added, none is changed'
 	@echo 'make format      clang-format all sources'
-	@echo 'make lint        cppcheck and clang-tidy, findings listed'
+	@echo 'make lint        cppcheck and clang-tidy; make analyze: gcc -fanalyzer'
+	@echo 'make check-valgrind, make check-tsan: memory errors, data races'
+	@echo 'make fuzz        libFuzzer and the sanitizers; TIME=60 seconds each of FUZZ="$(FUZZ)"'
 	@echo 'make clean       remove $(BUILD)/ and the products'
 	@echo 'Variables: CC CFLAGS LDFLAGS BUILD WERROR=1 V=1 SAN=address,undefined PREFIX DESTDIR'
 	@echo '           DEFAULT_MODEL MPICC; see the top of the Makefile'
 
 -include $(LIB_OBJ:.o=.d) $(TRAIN_OBJ:.o=.d) $(CLI_OBJ:.o=.d) $(SUPPORT_OBJ:.o=.d) $(TESTS:=.d) \
          $(CONFORMANCE:=.d) $(VECTOR_SRC:%.c=$(BUILD)/%.d) \
-         $(patsubst %.c,$(BUILD)/%.d,$(KERNEL_BENCH_SRC) $(BENCH_SRC) tests/machines/encodes.c)
+         $(patsubst %.c,$(BUILD)/%.d,$(KERNEL_BENCH_SRC) $(BENCH_SRC) $(FUZZ_SRC) tests/machines/encodes.c)

@@ -27,7 +27,10 @@
     { 0, "max-pixels", "N", OPTION_COUNT, AT(max_pixels), 0, 0,                                    \
       "refuse larger pictures; default 268435456" },                                               \
     { 0, "max-memory", "N", OPTION_BYTES, AT(max_memory), 0, 0,                                    \
-      "refuse to use more work memory; default 1G" }
+      "refuse to use more work memory; default 1G" },                                              \
+    { 0, "max-macs", "N", OPTION_COUNT, AT(max_macs), 0, 0,                                        \
+      "refuse models with more multiply-adds a pixel; default\n"                                   \
+      "250k" }
 #define RECURSIVE_ROW(what)                                                                        \
     { 'r', "recursive", NULL, OPTION_FLAG, AT(recursive), 0, 0, what }
 #define ENCODE_ROWS                                                                                \

@@ -86,7 +86,8 @@ static int run_command(const command *c, int count, char **arguments) {
                    .temperature = 1,
                    .qualities = { .values = { 50 }, .count = 1 },
                    .max_pixels = limits.max_pixels,
-                   .max_memory = (size_t)limits.max_memory };
+                   .max_memory = (size_t)limits.max_memory,
+                   .max_macs = limits.max_macs_per_pixel };
     train_options_init(&s.train);
     vqz_diag diag = { "" };
     int code = EXIT_USAGE, operand_count = 0;

@@ -50,7 +50,7 @@ typedef struct window {
 
 static window make_window(size_t side) {
     window w = { .taps = side < TAPS ? (int)side : TAPS };
-    double sigma = 1.5 * w.taps / TAPS, weight[TAPS], sum = 0;
+    double sigma = 1.5 * w.taps / TAPS, weight[TAPS] = { 0 }, sum = 0;
     for (int i = 0; i < w.taps; i++) {
         double offset = i - (w.taps - 1) / 2.0;
         weight[i] = exp(-offset * offset / (2 * sigma * sigma));

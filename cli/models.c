@@ -218,7 +218,8 @@ static vqz_status load(model_store *store, const char *source, const void *data,
     vqz_model *fresh;
     vqz_status status = vqz_model_load(&fresh, data, size, &store->limits, &inner);
     if (status != VQZ_OK)
-        return vqzi_fail(diag, status, "model %s: %s", source, inner.message);
+        return vqzi_fail(diag, status, "model %s: %s%s", source, inner.message,
+                         status == VQZ_ERROR_LIMIT ? " (--max-macs, --max-memory)" : "");
     char *name = text_format("%s", source);
     if (name == NULL || make_room(store) != VQZ_OK) {
         free(name);
@@ -239,7 +240,8 @@ static bool borrow_loaded(model_store *store, const char *source, const uint8_t 
                           const vqz_model **model) {
     for (size_t i = 0; i < store->loaded_count; i++) {
         loaded_model *m = &store->loaded[i];
-        if (source != NULL ? strcmp(m->source, source) != 0 : memcmp(m->hash, hash, 4) != 0)
+        if ((source == NULL || strcmp(m->source, source) != 0) &&
+            (hash == NULL || memcmp(m->hash, hash, 4) != 0))
             continue;
         m->users++;
         *model = m->model;

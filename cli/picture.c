@@ -24,6 +24,7 @@ struct picture_reader {
     picture facts;          /* of the upright picture; no pixels */
     uint32_t width, height; /* as stored */
     int turn;
+    uint64_t max_memory;    /* of the limits */
     uint8_t *whole; /* as stored, dense; NULL when rows pass straight through */
     uint32_t done;  /* rows handed out */
 };
@@ -205,6 +206,7 @@ vqz_status picture_reader_open(picture_reader **reader, source *s, const vqz_lim
     if (r == NULL)
         return vqzi_fail(diag, VQZ_ERROR_MEMORY, "out of memory");
     r->passes = 1;
+    r->max_memory = limits->max_memory;
     vqz_status status = open_kind(r, s, limits, diag);
     if (status == VQZ_OK)
         *reader = r;
@@ -229,6 +231,11 @@ const picture *picture_reader_facts(const picture_reader *r) {
 
 static vqz_status read_whole(picture_reader *r, vqz_diag *diag) {
     size_t stride = (size_t)r->width * r->facts.image.channels, size;
+    if (vqzi_mul_sizes(stride, r->height) > r->max_memory)
+        return vqzi_fail(diag, VQZ_ERROR_LIMIT,
+                         "an interlaced or turned picture of %u x %u pixels takes more memory than "
+                         "the limit of %llu; raise --max-memory",
+                         r->width, r->height, (unsigned long long)r->max_memory);
     /* zeroed: what a damaged interlaced file leaves out must not be what memory held before */
     r->whole = vqzi_mul(stride, r->height, &size) ? calloc(size, 1) : NULL;
     if (r->whole == NULL)

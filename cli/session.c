@@ -17,6 +17,7 @@ vqz_status session_open(session *s, const settings *set, vqz_diag *diag) {
     vqz_limits_init(&s->limits);
     s->limits.max_pixels = set->max_pixels;
     s->limits.max_memory = set->max_memory;
+    s->limits.max_macs_per_pixel = set->max_macs;
     /* 16-bit RGBA without compression, and room for headers and metadata: no picture is larger */
     uint64_t samples = set->max_pixels > (SIZE_MAX >> 4) ? SIZE_MAX >> 4 : set->max_pixels;
     s->max_file = (size_t)(samples * 8 + ((size_t)64 << 20));

@@ -23,6 +23,7 @@ typedef struct settings {
     int threads; /* 0: all processors */
     uint64_t max_pixels;
     size_t max_memory;
+    uint64_t max_macs; /* per pixel, of a model */
     vqz_cpu cpu; /* from VQZ_CPU */
     /* commands that write */
     const char *output;

@@ -24,6 +24,7 @@ extern const unsigned char vqzi_default_model_begin[] __attribute__((visibility(
 extern const unsigned char vqzi_default_model_end[] __attribute__((visibility("hidden")));
 
 const void *vqz_default_model(size_t *size) {
-    *size = (size_t)(vqzi_default_model_end - vqzi_default_model_begin);
+    /* two symbols, which C takes for two objects */
+    *size = (size_t)((uintptr_t)vqzi_default_model_end - (uintptr_t)vqzi_default_model_begin);
     return vqzi_default_model_begin;
 }

@@ -207,7 +207,7 @@ static uint32_t choose_slot(vqzi_net_plan *plan, const int64_t *busy_until, int6
 void vqzi_net_plan_make(vqzi_net_plan *plan, const vqzi_prepared_net *prepared, uint32_t width,
                         uint32_t height, uint32_t tile_width, uint32_t tile_height) {
     uint64_t widths[VQZI_MAX_OPS + 1], heights[VQZI_MAX_OPS + 1];
-    int64_t busy_until[VQZI_MAX_OPS + 1];
+    int64_t busy_until[VQZI_MAX_OPS + 1] = {0};
     uint32_t registers = prepared->net->op_count + 1;
 
     memset(plan, 0, sizeof *plan);

@@ -144,7 +144,7 @@ static inline vqzi_prior_guess vqzi_prior_guess_scalar(const vqzi_prior_plane *p
     vqzi_prior_guess guess;
     guess.near = (mean8 + 4) >> 3;
     int32_t phase = mean8 - 8 * guess.near;
-    guess.mirror = phase >> 31;
+    guess.mirror = phase < 0 ? -1 : 0;
     phase = (phase ^ guess.mirror) - guess.mirror;
     guess.table = (uint32_t)(class * VQZI_PHASES + phase);
     guess.bits = prior->class_bits[class];

@@ -73,8 +73,8 @@ typedef struct vqz_limits {
     uint64_t max_memory;         /* bytes of work memory in one call;   default 2^30.  The result
                                     and zstd's tables (up to 100 MB for alpha and metadata, a few
                                     elsewhere) come on top. */
-    uint64_t max_macs_per_pixel; /* of a model's encoder network, and of its decoder network and
-                                    its prior together;                 default 250000 */
+    uint64_t max_macs_per_pixel; /* of a model's encoder network and its search of the codebooks,
+                                    and of its decoder network and its prior;  default 250000 */
 } vqz_limits;
 VQZ_API void vqz_limits_init(vqz_limits *limits);
 

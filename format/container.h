@@ -155,7 +155,7 @@ void vqzi_stream_coder_quick(vqzi_stream_coder *coder, bool quick);
 VQZ_MUST_CHECK vqz_status vqzi_dictionary_train(const uint8_t *samples, const size_t *sizes,
                                                 size_t count, size_t capacity, void **data,
                                                 size_t *size);
-/* OK, or MODEL_INVALID when these bytes do not start with the tables of a zstd dictionary.  Cheap: a
+/* OK, MEMORY, or MODEL_INVALID when these bytes do not start with the tables of a zstd dictionary.  Cheap: a
    model is checked whenever it is loaded; zstd has the last word at the first use. */
 VQZ_MUST_CHECK vqz_status vqzi_dictionary_check(const uint8_t *data, size_t size);
 

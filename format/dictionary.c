@@ -30,16 +30,36 @@ typedef struct sample_set {
 typedef enum trainer_kind { TABLES = 0, CONTENT = 1, KIND_COUNT = 2 } trainer_kind;
 
 vqz_status vqzi_dictionary_check(const uint8_t *data, size_t size) {
-    return ZDICT_isError(ZDICT_getDictHeaderSize(data, size)) ? VQZ_ERROR_MODEL_INVALID : VQZ_OK;
+    size_t tables = ZDICT_getDictHeaderSize(data, size);
+    if (!ZDICT_isError(tables))
+        return VQZ_OK;
+    return vqzi_frame_status(tables) == VQZ_ERROR_MEMORY ? VQZ_ERROR_MEMORY
+                                                         : VQZ_ERROR_MODEL_INVALID;
+}
+
+/* zstd before 1.5.6 does not look whether it got the memory for a dictionary (its pull request
+   3847), so that is asked for first. */
+static bool has_memory(const vqzi_dictionary *dictionary) {
+    void *volatile memory = /* or compilers would leave both calls out */
+        malloc(ZSTD_estimateCDictSize(dictionary->size, VQZI_STREAM_LEVEL));
+    bool enough = memory != NULL;
+    free(memory);
+    return enough;
 }
 
 vqz_status vqzi_dictionary_compressor(vqzi_dictionary *dictionary, const ZSTD_CDict **digested) {
     ZSTD_CDict *shared = atomic_load_explicit(&dictionary->compressor, memory_order_acquire);
     if (shared == NULL) {
+        if (!has_memory(dictionary))
+            return VQZ_ERROR_MEMORY;
         ZSTD_CDict *own =
             ZSTD_createCDict_byReference(dictionary->data, dictionary->size, VQZI_STREAM_LEVEL);
-        if (own == NULL)
-            return VQZ_ERROR_MODEL_INVALID;
+        if (own == NULL) {
+            /* zstd does not say why; what the decompressor can digest is not to blame */
+            const ZSTD_DDict *sound;
+            VQZ_TRY(vqzi_dictionary_decompressor(dictionary, &sound));
+            return VQZ_ERROR_MEMORY;
+        }
         if (atomic_compare_exchange_strong_explicit(&dictionary->compressor, &shared, own,
                                                     memory_order_acq_rel, memory_order_acquire))
             shared = own;
@@ -50,19 +70,31 @@ vqz_status vqzi_dictionary_compressor(vqzi_dictionary *dictionary, const ZSTD_CD
     return VQZ_OK;
 }
 
+/* In memory of our own, so that a failure can only be the dictionary's. */
+static vqz_status make_decompressor(const vqzi_dictionary *dictionary, ZSTD_DDict **digested) {
+    size_t size = ZSTD_estimateDDictSize(dictionary->size, ZSTD_dlm_byRef);
+    void *memory = malloc(size);
+    if (memory == NULL)
+        return VQZ_ERROR_MEMORY;
+    if (ZSTD_initStaticDDict(memory, size, dictionary->data, dictionary->size, ZSTD_dlm_byRef,
+                             ZSTD_dct_fullDict) == NULL) {
+        free(memory);
+        return VQZ_ERROR_MODEL_INVALID;
+    }
+    *digested = memory;
+    return VQZ_OK;
+}
+
 vqz_status vqzi_dictionary_decompressor(vqzi_dictionary *dictionary, const ZSTD_DDict **digested) {
     ZSTD_DDict *shared = atomic_load_explicit(&dictionary->decompressor, memory_order_acquire);
     if (shared == NULL) {
-        ZSTD_DDict *own =
-            ZSTD_createDDict_advanced(dictionary->data, dictionary->size, ZSTD_dlm_byRef,
-                                      ZSTD_dct_fullDict, ZSTD_defaultCMem);
-        if (own == NULL)
-            return VQZ_ERROR_MODEL_INVALID;
+        ZSTD_DDict *own;
+        VQZ_TRY(make_decompressor(dictionary, &own));
         if (atomic_compare_exchange_strong_explicit(&dictionary->decompressor, &shared, own,
                                                     memory_order_acq_rel, memory_order_acquire))
             shared = own;
         else
-            ZSTD_freeDDict(own);
+            free(own);
     }
     *digested = shared;
     return VQZ_OK;
@@ -70,7 +102,7 @@ vqz_status vqzi_dictionary_decompressor(vqzi_dictionary *dictionary, const ZSTD_
 
 void vqzi_dictionary_clear(vqzi_dictionary *dictionary) {
     ZSTD_freeCDict(atomic_load(&dictionary->compressor));
-    ZSTD_freeDDict(atomic_load(&dictionary->decompressor));
+    free(atomic_load(&dictionary->decompressor));
     free(dictionary->data);
     *dictionary = (vqzi_dictionary){0};
 }
@@ -106,9 +138,10 @@ static vqz_status cost(const sample_set *set, const uint8_t *dictionary, size_t 
         goto done;
     *total = 0;
     const uint8_t *sample = set->data;
+    int ways = size > 0 ? 2 : 1;
     for (size_t i = 0; i < set->count; sample += set->sizes[i++]) {
         size_t best = (set->sizes[i] * set->bits + 7) / 8 + VQZI_FRAME_HEADER;
-        for (int with = 0; with <= (size > 0); with++) {
+        for (int with = 0; with < ways; with++) {
             if (ZSTD_isError(ZSTD_CCtx_refCDict(zstd, with ? digested : NULL)))
                 goto done;
             size_t used = ZSTD_compress2(zstd, frame, capacity, sample, set->sizes[i]);
@@ -163,7 +196,7 @@ vqz_status vqzi_dictionary_train(const uint8_t *samples, const size_t *sizes, si
     *size = 0;
     capacity = VQZI_MIN(capacity, (size_t)VQZI_MAX_DICTIONARY);
     sample_set all = describe(samples, sizes, count);
-    if (count < 2 || all.bytes < 4 * MIN_CONTENT || capacity < MIN_CAPACITY)
+    if (count < 2 || all.bytes < (size_t)4 * MIN_CONTENT || capacity < MIN_CAPACITY)
         return VQZ_OK;
     vqz_status status = VQZ_ERROR_MEMORY;
     uint8_t *copy = malloc(all.bytes), *bytes = malloc(capacity);

@@ -13,8 +13,7 @@
 
 #include <zstd.h>
 
-/* MODEL_INVALID when zstd cannot digest the dictionary (or has no memory for it; it does not say).
- */
+/* MODEL_INVALID when zstd cannot digest the dictionary. */
 VQZ_MUST_CHECK vqz_status vqzi_dictionary_compressor(vqzi_dictionary *dictionary,
                                                      const ZSTD_CDict **digested);
 VQZ_MUST_CHECK vqz_status vqzi_dictionary_decompressor(vqzi_dictionary *dictionary,

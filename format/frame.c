@@ -5,6 +5,8 @@
  */
 #include "format/frame.h"
 
+#include <zstd_errors.h>
+
 ZSTD_CCtx *vqzi_frame_compressor(int level, int window_log) {
     ZSTD_CCtx *zstd = ZSTD_createCCtx();
     if (zstd == NULL)
@@ -29,6 +31,11 @@ ZSTD_DCtx *vqzi_frame_decompressor(void) {
         return NULL;
     }
     return zstd;
+}
+
+vqz_status vqzi_frame_status(size_t code) {
+    return ZSTD_getErrorCode(code) == ZSTD_error_memory_allocation ? VQZ_ERROR_MEMORY
+                                                                   : VQZ_ERROR_CORRUPT;
 }
 
 vqz_status vqzi_frame_check(const uint8_t *frame, size_t size, int window_log, uint64_t *bound) {

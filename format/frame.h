@@ -22,6 +22,8 @@ enum {
 /* Contexts set to that format; NULL when memory is short. */
 ZSTD_CCtx *vqzi_frame_compressor(int level, int window_log);
 ZSTD_DCtx *vqzi_frame_decompressor(void);
+/* What a failed ZSTD call that reads a frame says: MEMORY, or CORRUPT. */
+vqz_status vqzi_frame_status(size_t code);
 /* Walks the blocks: one whole frame whose window is at most 2^window_log, and not a byte more.
  *bound receives the most bytes that its blocks can hold. */
 VQZ_MUST_CHECK vqz_status vqzi_frame_check(const uint8_t *frame, size_t size, int window_log,

@@ -164,17 +164,27 @@ static vqz_status check_nets(const vqzi_model *model, vqz_diag *diag) {
     return VQZ_OK;
 }
 
-/* The work of a decoder is the synthesis and the prior. */
+/* What a search of all codebooks for one latent position takes. */
+static uint64_t search_macs(const vqzi_model *model) {
+    uint64_t total = 0;
+    for (uint32_t p = 0; p < model->plane_count; p++)
+        total += (uint64_t)model->planes[p].codes * model->planes[p].dims;
+    return total;
+}
+
+/* The work of an encoder is the analysis and the search of the codebooks, that of a decoder the
+   synthesis and the prior. */
 static vqz_status check_work(const vqzi_model *model, const vqz_limits *limits, vqz_diag *diag) {
     uint32_t area = model->stride * (uint32_t)model->stride;
     uint64_t encode = vqzi_net_macs_per_input_position_x1000(&model->analysis) / 1000;
     uint64_t decode = vqzi_net_macs_per_input_position_x1000(&model->synthesis) / 1000;
+    encode += search_macs(model) / area;
     decode = (decode + vqzi_prior_macs_per_position(model)) / area;
     if (encode > limits->max_macs_per_pixel || decode > limits->max_macs_per_pixel)
         return vqzi_fail(
             diag, VQZ_ERROR_LIMIT,
             "the model needs %llu (encoder) and %llu (decoder) multiplications a pixel; "
-            "the limit is %llu",
+            "the limit is %llu, raise max_macs_per_pixel",
             (unsigned long long)encode, (unsigned long long)decode,
             (unsigned long long)limits->max_macs_per_pixel);
     return VQZ_OK;
@@ -236,8 +246,8 @@ static vqz_status check_quantiser(const vqzi_model *model, vqz_diag *diag) {
                                 ? VQZ_ERROR_MODEL_INVALID
                                 : vqzi_dictionary_check(dictionary->data, dictionary->size);
         if (status != VQZ_OK)
-            return vqzi_fail(diag, status, "the zstd dictionary of level %u, stream %u is damaged",
-                             i / streams, i % streams);
+            return vqzi_fail(diag, status, "the zstd dictionary of level %u, stream %u: %s",
+                             i / streams, i % streams, vqz_status_string(status));
     }
     return VQZ_OK;
 }

@@ -6,13 +6,12 @@
  * asked for, a tensor is allocated only when its bytes are there, and the finished model passes
  * vqzi_model_check.
  */
-#define ZSTD_STATIC_LINKING_ONLY
 #include "format/container.h"
+#include "format/frame.h"
 #include "format/model_parts.h"
 
 #include <stdlib.h>
 #include <string.h>
-#include <zstd.h>
 
 enum {
     VERSION_PLAIN = 1,
@@ -371,8 +370,11 @@ static vqz_status unpack_body(const uint8_t *frame, size_t frame_size, size_t bo
     if (result == NULL)
         return vqzi_fail(diag, VQZ_ERROR_MEMORY, "out of memory for a model of %zu bytes",
                          body_size);
-    if (ZSTD_decompress(result, body_size, frame, frame_size) != body_size) {
+    size_t got = ZSTD_decompress(result, body_size, frame, frame_size);
+    if (got != body_size) {
         free(result);
+        if (ZSTD_isError(got) && vqzi_frame_status(got) == VQZ_ERROR_MEMORY)
+            return vqzi_fail(diag, VQZ_ERROR_MEMORY, "out of memory for a model");
         return vqzi_fail(diag, VQZ_ERROR_MODEL_INVALID, "the model file is damaged (zstd)");
     }
     *body = result;

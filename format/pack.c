@@ -116,7 +116,7 @@ static vqz_status pull(vqzi_unpacker *unpacker, void *dst, size_t size, size_t *
         size_t in_before = unpacker->frame.pos, out_before = out.pos;
         size_t left = ZSTD_decompressStream(unpacker->zstd, &out, &unpacker->frame);
         if (ZSTD_isError(left))
-            return VQZ_ERROR_CORRUPT;
+            return vqzi_frame_status(left);
         unpacker->done = left == 0;
         if (!unpacker->done && unpacker->frame.pos == in_before && out.pos == out_before)
             return VQZ_ERROR_CORRUPT; /* it wants bytes that there are not */
@@ -126,14 +126,14 @@ static vqz_status pull(vqzi_unpacker *unpacker, void *dst, size_t size, size_t *
 }
 
 vqz_status vqzi_unpacker_read(vqzi_unpacker *unpacker, void *dst, size_t size) {
-    size_t got;
+    size_t got = 0;
     VQZ_TRY(pull(unpacker, dst, size, &got));
     return got == size ? VQZ_OK : VQZ_ERROR_CORRUPT;
 }
 
 vqz_status vqzi_unpacker_finish(vqzi_unpacker *unpacker) {
     uint8_t probe;
-    size_t got;
+    size_t got = 0;
     VQZ_TRY(pull(unpacker, &probe, 1, &got));
     return got == 0 && unpacker->frame.pos == unpacker->frame.size ? VQZ_OK : VQZ_ERROR_CORRUPT;
 }
