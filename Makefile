@@ -51,7 +51,7 @@ TEST_SRC := $(wildcard tests/*/test_*.c)
 TEST_SCRIPTS := $(wildcard tests/*/test_*.sh)
 ifeq ($(TRAINER),)
 TRAIN_SRC := $(wildcard trainer/corpus*.c) $(addprefix trainer/,cluster.c missing.c random.c)
-TEST_SRC := $(filter-out tests/train/% tests/grad/% tests/unit/test_trainer.c,$(TEST_SRC))
+TEST_SRC := $(filter-out tests/train/% tests/grad/% tests/unit/test_trainer.c tests/cli/test_kill.c,$(TEST_SRC))
 MPICC :=
 endif
 SUPPORT_SRC := $(wildcard tests/support/*.c)
