@@ -303,11 +303,11 @@ static void test_one_voice(void **state) {
                 "-np 1 %s train corpus -o m.vqm --batch 3 --steps 9 -q",
          "vqz: process 2 of 2: other settings"},
         {MPIRUN "2 %s train corpus -o none/m.vqm --batch 2 --steps 1 -q", "vqz: none/m.vqm.csv: "},
-        {MPIRUN "2 %s train corpus -o folder.vqm --batch 2 --steps 99 --checkpoint 0.001s -q",
-         "vqz: folder.vqm.ckpt: cannot write"},
+        {MPIRUN "2 %s train corpus -o folder.vqm --batch 2 --steps 99 --checkpoint 0.001s -q -f",
+         "vqz: folder.vqm.ckpt: is a folder"},
         {MPIRUN "2 %s train corpus -o there.vqm --steps 1", "vqz: there.vqm: already exists"},
     };
-    assert_int_equal(system("mkdir folder.vqm.ckpt.tmp && echo keep > there.vqm"), 0);
+    assert_int_equal(system("mkdir -p folder.vqm.ckpt/full && echo keep > there.vqm"), 0);
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         int code = run_shell(cases[i].line);
         if (code != 1 || count_said(cases[i].said) != 1 || count_said("vqz: ") != 1) {
