@@ -29,10 +29,10 @@ endif
 
 # Debian packages: everything that building and testing needs, in this one list.
 DEPS := gcc g++ libc6-dev make pkg-config libzstd-dev libpng-dev libjpeg62-turbo-dev \
-        $(if $(TRAINER),libdnnl-dev) libcmocka-dev $(if $(findstring clang,$(CC)),clang libomp-dev)
+        $(if $(TRAINER),libdnnl-dev) libcmocka-dev zlib1g-dev $(if $(findstring clang,$(CC)),clang libomp-dev)
 # The header each library is recognised by where there is no dpkg.
-DEP_HEADERS := zstd.h png.h jpeglib.h $(if $(TRAINER),dnnl.h) omp.h cmocka.h
-DEP_NAMES := zstd, libpng, libjpeg-turbo, oneDNN (C API; not with TRAINER=), OpenMP, cmocka, with their headers
+DEP_HEADERS := zstd.h png.h jpeglib.h $(if $(TRAINER),dnnl.h) omp.h cmocka.h zlib.h
+DEP_NAMES := zstd, libpng, libjpeg-turbo, oneDNN (C API; not with TRAINER=), OpenMP, cmocka, zlib, with their headers
 
 WARN := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wvla
 ALL_CFLAGS = -std=c11 -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64 -I. -fPIC -fvisibility=hidden -fopenmp $(WARN) \

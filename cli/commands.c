@@ -21,7 +21,7 @@
       "'default' for the built-in model" }
 #define REMOVE_ROW                                                                                 \
     { 0, "rm", NULL, OPTION_FLAG, AT(remove_sources), 0, 0,                                        \
-      "delete each source once what was made of it is on the disk\n"                              \
+      "delete each source once what was made of it is on the disk\n"                               \
       "and was found whole" }
 #define LIMIT_ROWS                                                                                 \
     { 0, "max-pixels", "N", OPTION_COUNT, AT(max_pixels), 0, 0,                                    \
@@ -35,11 +35,12 @@
     { 'r', "recursive", NULL, OPTION_FLAG, AT(recursive), 0, 0, what }
 #define ENCODE_ROWS                                                                                \
     { 0, "effort", "N", OPTION_INT, AT(effort), 1, 9,                                              \
-      "1 (fast) to 9 (smaller files); default 6; no effect with a\n"                                \
-      "model that has no prior" },                                                                            \
+      "1 (fast) to 9 (smaller files); default 6; no effect with a\n"                               \
+      "model that has no prior" },                                                                 \
     { 0, "entropy", "auto|rans|zstd", OPTION_CHOICE, AT(entropy), 0, 0,                            \
       "coder of the index planes: rANS with the model's prior,\n"                                  \
-      "zstd (larger, decodes faster), or whichever is smaller" },                                  \
+      "zstd (larger, decodes faster), or auto: that of a prior, from\n"                            \
+      "effort 7 on whichever is smaller" },                                                        \
     { 0, "progressive", NULL, OPTION_FLAG, AT(progressive), 0, 0,                                  \
       "coarse planes of the whole picture first: a part of the\n"                                  \
       "file shows all of it; needs a model with a prior" }

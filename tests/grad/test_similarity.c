@@ -30,35 +30,51 @@ static void to_floats(const uint8_t *bytes, int count, float *values) {
         values[i] = ((int)bytes[i] - 128) / 128.0f;
 }
 
+/* Two crops, as bytes and as floats, and a gradient of zeros. */
+typedef struct crop_pair {
+    int count;
+    uint8_t *a, *b;
+    float *x, *y, *gradient;
+} crop_pair;
+
+static crop_pair make_pair(random_state *random, int side, int channels) {
+    crop_pair p = {.count = side * side * channels};
+    size_t count = (size_t)p.count;
+    p.a = malloc(2 * count);
+    p.x = malloc(2 * count * sizeof *p.x);
+    p.gradient = calloc(count, sizeof *p.gradient);
+    assert_true(p.a && p.x && p.gradient);
+    p.b = p.a + count;
+    p.y = p.x + count;
+    draw_pair(random, side, channels, p.a, p.b);
+    to_floats(p.a, 2 * p.count, p.x);
+    return p;
+}
+
+static void free_pair(crop_pair *p) {
+    free(p->a);
+    free(p->x);
+    free(p->gradient);
+}
+
 static void check_value(random_state *random, int side, int channels) {
-    int count = side * side * channels;
-    uint8_t *a = malloc((size_t)count), *b = malloc((size_t)count);
-    float *x = malloc((size_t)count * sizeof *x), *y = malloc((size_t)count * sizeof *y);
-    float *gradient = calloc((size_t)count, sizeof *gradient);
-    assert_true(a && b && x && y && gradient);
-    draw_pair(random, side, channels, a, b);
-    to_floats(a, count, x);
-    to_floats(b, count, y);
+    crop_pair p = make_pair(random, side, channels);
     vqz_image first = {(uint32_t)side, (uint32_t)side, (uint32_t)channels,
-                       (size_t)side * (size_t)channels, a};
+                       (size_t)side * (size_t)channels, p.a};
     vqz_image second = first;
-    second.pixels = b;
+    second.pixels = p.b;
     double metric;
     similarity *s;
     assert_int_equal(metrics_ms_ssim(&first, &second, 1, &metric), VQZ_OK);
     assert_int_equal(similarity_create(&s, side, channels, 2), VQZ_OK);
-    double loss = similarity_loss(s, 1, x, y, 0, gradient);
+    double loss = similarity_loss(s, 1, p.x, p.y, 0, p.gradient);
     assert_true(metric > 0.3 && metric < 0.999);
     assert_true(fabs(1 - loss - metric) < 2e-4);
-    assert_true(fabs(similarity_loss(s, 0, x, x, 0, gradient)) < 1e-6);
-    for (int i = 0; i < count; i++)
-        assert_true(gradient[i] == 0);
+    assert_true(fabs(similarity_loss(s, 0, p.x, p.x, 0, p.gradient)) < 1e-6);
+    for (int i = 0; i < p.count; i++)
+        assert_true(p.gradient[i] == 0);
     similarity_free(s);
-    free(a);
-    free(b);
-    free(x);
-    free(y);
-    free(gradient);
+    free_pair(&p);
 }
 
 static void test_value(void **state) {
@@ -72,38 +88,30 @@ static void test_value(void **state) {
 
 static void check_gradient(random_state *random, int side, int channels) {
     enum { PROBES = 60 };
-    int count = side * side * channels;
-    uint8_t *bytes = malloc((size_t)count * 2);
-    float *x = malloc((size_t)count * sizeof *x), *y = malloc((size_t)count * sizeof *y);
-    float *gradient = calloc((size_t)count, sizeof *gradient);
-    float *unused = calloc((size_t)count, sizeof *unused);
-    assert_true(bytes && x && y && gradient && unused);
-    draw_pair(random, side, channels, bytes, bytes + count);
-    to_floats(bytes, count, x);
-    to_floats(bytes + count, count, y);
+    const float step = 0.02f;
+    crop_pair p = make_pair(random, side, channels);
+    float *unused = calloc((size_t)p.count, sizeof *unused);
+    assert_non_null(unused);
     similarity *s;
     assert_int_equal(similarity_create(&s, side, channels, 1), VQZ_OK);
-    similarity_loss(s, 0, x, y, 2, gradient);
+    similarity_loss(s, 0, p.x, p.y, 2, p.gradient);
     double error = 0, square = 0;
     for (int probe = 0; probe < PROBES; probe++) {
-        int at = (int)random_below(random, (uint32_t)count);
-        float kept = x[at], step = 0.02f;
-        x[at] = kept + step;
-        double above = similarity_loss(s, 0, x, y, 0, unused);
-        x[at] = kept - step;
-        double below = similarity_loss(s, 0, x, y, 0, unused);
-        x[at] = kept;
+        int at = (int)random_below(random, (uint32_t)p.count);
+        float kept = p.x[at];
+        p.x[at] = kept + step;
+        double above = similarity_loss(s, 0, p.x, p.y, 0, unused);
+        p.x[at] = kept - step;
+        double below = similarity_loss(s, 0, p.x, p.y, 0, unused);
+        p.x[at] = kept;
         double slope = 2 * (above - below) / (2 * (double)step);
-        error += (slope - gradient[at]) * (slope - gradient[at]);
+        error += (slope - p.gradient[at]) * (slope - p.gradient[at]);
         square += slope * slope;
     }
     assert_true(square > 0);
     assert_true(sqrt(error / square) < 0.02);
     similarity_free(s);
-    free(bytes);
-    free(x);
-    free(y);
-    free(gradient);
+    free_pair(&p);
     free(unused);
 }
 
