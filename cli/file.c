@@ -223,8 +223,8 @@ vqz_status source_open(source **out, const char *path, size_t max_size, vqz_diag
             leave_input(handle);
         return status;
     }
-    void *data;
-    size_t size;
+    void *data = NULL;
+    size_t size = 0;
     vqz_status status = read_all(handle, 65536, max_size, &data, &size, diag);
     leave_input(handle);
     if (status != VQZ_OK)

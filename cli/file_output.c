@@ -314,7 +314,7 @@ static int write_all(int handle, const uint8_t *data, size_t size) {
 }
 
 static int flush(file_output *o) {
-    int error = write_all(o->handle, o->buffer, o->used);
+    int error = write_all(o->handle, o->buffer, o->used); /* NOLINT(*NullDereference) */
     o->used = 0;
     o->hold = BUFFER_SIZE; /* once something is out, there is no reason to hold the rest */
     return error;
@@ -322,7 +322,7 @@ static int flush(file_output *o) {
 
 vqz_status file_append(file_output *o, const void *data, size_t size, vqz_diag *diag) {
     int error = 0;
-    if (size > o->hold - o->used)
+    if (size > o->hold - o->used) /* NOLINT(*NullDereference) */
         error = flush(o);
     if (error == 0 && size > o->hold) {
         error = write_all(o->handle, data, size);
@@ -384,7 +384,7 @@ void file_close(file_output *o) {
 
 static vqz_status write_spans(const char *path, const byte_span *spans, size_t count, bool force,
                               vqz_diag *diag) {
-    file_output *output;
+    file_output *output = NULL;
     VQZ_TRY(file_create(&output, path, force, diag));
     vqz_status status = VQZ_OK;
     for (size_t i = 0; i < count && status == VQZ_OK; i++)

@@ -192,11 +192,10 @@ static uint32_t choose_slot(vqzi_net_plan *plan, const int64_t *busy_until, int6
     for (uint32_t s = 0; s < plan->slot_count; s++) {
         if (busy_until[s] >= op)
             continue;
-        if (best == plan->slot_count)
-            best = s;
-        else if (plan->elements[best] < need)
-            best = plan->elements[s] > plan->elements[best] ? s : best;
-        else if (plan->elements[s] >= need && plan->elements[s] < plan->elements[best])
+        uint64_t size = plan->elements[s];
+        if (best == plan->slot_count || (plan->elements[best] < need
+                                             ? size > plan->elements[best]
+                                             : size >= need && size < plan->elements[best]))
             best = s;
     }
     if (best == plan->slot_count)

@@ -220,9 +220,9 @@ static vqz_status make_offsets(vqzi_prior_coder *coder, vqzi_level level) {
     return VQZ_OK;
 }
 
-/* NULL as well when the count is beyond what can be addressed. */
+/* NULL as well when the count is beyond what can be addressed, but not because it is 0. */
 static void *allocate(uint64_t count, size_t size) {
-    return count > SIZE_MAX / size ? NULL : calloc((size_t)count, size);
+    return count > SIZE_MAX / size ? NULL : calloc(VQZI_MAX((size_t)count, 1), size);
 }
 
 /* Files are smallest at equal PSNR when bits count for a little more than the model says. */

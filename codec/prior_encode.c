@@ -365,15 +365,15 @@ static void encode_position(vqzi_prior_coder *coder, const vqzi_prior_tile *tile
 static void encode_row(vqzi_prior_coder *coder, const vqzi_prior_tile *tile, uint32_t y,
                        const search_pass *pass) {
     uint32_t count = coder->stage->last.out_channels;
+    reader_set readers = {0};
     if (pass->kind == PASS_TOGETHER || pass->kind == PASS_KEEP) {
         const int16_t *outputs = vqzi_prior_row_outputs(coder, y);
         for (uint32_t x = 0; x < tile->columns; x++, outputs += count)
-            encode_position(coder, tile, y, x, pass, outputs, NULL);
+            encode_position(coder, tile, y, x, pass, outputs, &readers);
         return;
     }
     vqzi_prior_begin_row(coder, y);
     for (uint32_t x = 0; x < tile->columns; x++) {
-        reader_set readers;
         if (pass->kind == PASS_READERS)
             find_readers(coder, tile, y, x, &readers);
         const int16_t *outputs = vqzi_prior_outputs(coder, y, x);

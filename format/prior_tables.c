@@ -44,6 +44,7 @@ void vqzi_prior_logits(const int16_t *logits, uint32_t codes, uint16_t *frequenc
     /* Division by `sum` is multiplication by its inverse, rounded up at 2^48.  That adds less than
        2^15 / 2^48 to a quotient whose distance to the next integer above is at least 2^-27; and the
        products stay below 2^15 (2^16 - 2) 2^48 / 2^15 + 2^15, within 64 bits. */
+    /* cppcheck-suppress zerodiv ; the largest logit alone weighs 2^15 */
     uint64_t inverse = ((uint64_t)(total - codes) << 48) / sum + 1; /* NOLINT(*DivideZero) */
     uint32_t given = 0;
     for (uint32_t k = 0; k < codes; k++) {

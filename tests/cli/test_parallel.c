@@ -209,6 +209,11 @@ static void test_signal_in_the_middle(void **state) {
 /* A limit on file sizes stands in for the full disk: writing breaks off after some rows. */
 static void test_output_that_breaks_off(void **state) {
     (void)state;
+#if defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+    skip(); /* its run-time maps a file of its own at the start, which the limit cuts short */
+#endif
+#endif
     save_pictures();
     assert_int_equal(run_vqz("compress -T 1 -m model.vqm -r in -o out").code, 0);
     struct rlimit old, small;

@@ -6,7 +6,7 @@
 # region begins and ends; without that every such loop would look like a race.
 set -eu
 build=$1
-archer=$(clang -print-file-name=libarcher.so)
+archer=$(clang -print-resource-dir)/../../libarcher.so
 [ -e "$archer" ] || { echo "check-tsan: apt-get install libomp-dev (libarcher.so is missing)"; exit 1; }
 export OMP_TOOL_LIBRARIES="$archer" ARCHER_OPTIONS=verbose=0
 export TSAN_OPTIONS="ignore_noninstrumented_modules=1 halt_on_error=0 exitcode=66 history_size=4"
