@@ -70,7 +70,7 @@ REPLAYS := $(patsubst tests/fuzz/fuzz_%.c,$(BUILD)/tests/fuzz/replay_%,$(wildcar
 TESTS := $(patsubst %.c,$(BUILD)/%,$(TEST_SRC)) $(REPLAYS)
 
 LIB_LIBS := -lzstd -lm
-CLI_LIBS := -lpng -ljpeg $(if $(TRAINER),-ldnnl) $(LIB_LIBS)
+CLI_LIBS := -lpng -ljpeg $(LIB_LIBS)
 # The module that is linked with MPI; the program loads it under mpirun and runs without it otherwise.
 MPICC ?= mpicc
 MPI_MODULE := $(if $(MPICC),$(shell echo '\#include <mpi.h>' | $(MPICC) -E -x c - >/dev/null 2>&1 && \
