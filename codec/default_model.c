@@ -1,5 +1,6 @@
 /*
- * default_model.c - the default model, embedded as it lies on disk (samples/default.vqm).
+ * default_model.c - the default model, embedded as the file that host/store_model.c makes of it
+ * (samples/default.vqm), which has checked all of it.
  *
  * .incbin keeps the build free of generated sources and costs nothing at compile time.  The labels
  * are global, if hidden: link-time optimisation may put the function below into another unit.
@@ -7,7 +8,7 @@
 #include "codec/vqz.h"
 
 #ifndef VQZI_DEFAULT_MODEL
-#define VQZI_DEFAULT_MODEL "samples/default.vqm"
+#define VQZI_DEFAULT_MODEL "build/default.vqm"
 #endif
 
 __asm__(".pushsection .rodata\n"

@@ -121,14 +121,14 @@ void vqzi_put_body(vqzi_buffer *body, const vqzi_model *model) {
 }
 
 /* Appends body as one zstd frame. */
-static vqz_status put_frame(vqzi_buffer *file, const vqzi_buffer *body) {
+static vqz_status put_frame(vqzi_buffer *file, const vqzi_buffer *body, int level) {
     size_t bound = ZSTD_compressBound(body->size);
     uint8_t *frame = malloc(bound);
     ZSTD_CCtx *zstd = ZSTD_createCCtx();
     size_t size = 0;
     bool ok =
         frame != NULL && zstd != NULL &&
-        !ZSTD_isError(ZSTD_CCtx_setParameter(zstd, ZSTD_c_compressionLevel, COMPRESSION_LEVEL)) &&
+        !ZSTD_isError(ZSTD_CCtx_setParameter(zstd, ZSTD_c_compressionLevel, level)) &&
         !ZSTD_isError(ZSTD_CCtx_setParameter(zstd, ZSTD_c_windowLog, WINDOW_LOG));
     if (ok) {
         size = ZSTD_compress2(zstd, frame, bound, body->data, body->size);
@@ -141,7 +141,8 @@ static vqz_status put_frame(vqzi_buffer *file, const vqzi_buffer *body) {
     return ok ? vqzi_buffer_status(file) : VQZ_ERROR_MEMORY;
 }
 
-vqz_status vqzi_model_serialise(vqzi_model *model, void **data, size_t *size, vqz_diag *diag) {
+static vqz_status write_file(vqzi_model *model, int level, void **data, size_t *size,
+                             vqz_diag *diag) {
     /* What a reader accepts is for its limits to say; the rules hold for every writer. */
     const vqz_limits unlimited = {UINT64_MAX, UINT64_MAX, UINT64_MAX};
     VQZ_TRY(vqzi_model_check(model, &unlimited, diag));
@@ -161,7 +162,7 @@ vqz_status vqzi_model_serialise(vqzi_model *model, void **data, size_t *size, vq
         vqzi_buffer_append(&file, hash, sizeof hash);
         vqzi_buffer_varint(&file, card_size);
         vqzi_buffer_append(&file, model->card, card_size);
-        status = put_frame(&file, &body);
+        status = put_frame(&file, &body, level);
     }
     vqzi_buffer_clear(&body);
     if (status != VQZ_OK) {
@@ -172,6 +173,15 @@ vqz_status vqzi_model_serialise(vqzi_model *model, void **data, size_t *size, vq
     *data = file.data;
     *size = file.size;
     return VQZ_OK;
+}
+
+vqz_status vqzi_model_serialise(vqzi_model *model, void **data, size_t *size, vqz_diag *diag) {
+    return write_file(model, COMPRESSION_LEVEL, data, size, diag);
+}
+
+vqz_status vqzi_model_store(vqzi_model *model, void **data, size_t *size, vqz_diag *diag) {
+    /* zstd leaves literals alone at this level, and finds next to no matches */
+    return write_file(model, ZSTD_minCLevel(), data, size, diag);
 }
 
 /* ---- reading ---- */
@@ -391,6 +401,12 @@ static vqz_status get_file_header(vqzi_reader *file, uint64_t *body_size, const 
     return memchr(*card, 0, (size_t)*card_size) == NULL ? VQZ_OK : VQZ_ERROR_CORRUPT;
 }
 
+static bool has_hash(const vqzi_reader *body, const uint8_t hash[VQZI_HASH_SIZE]) {
+    uint8_t actual[VQZI_HASH_SIZE];
+    vqzi_sha256(actual, body->data, body->size);
+    return memcmp(actual, hash, sizeof actual) == 0;
+}
+
 static vqz_status set_card(vqzi_model *model, const uint8_t *card, size_t size) {
     model->card = malloc(size + 1);
     if (model->card == NULL)
@@ -400,8 +416,9 @@ static vqz_status set_card(vqzi_model *model, const uint8_t *card, size_t size) 
     return VQZ_OK;
 }
 
-vqz_status vqzi_model_parse(vqzi_model *model, const void *data, size_t size,
-                            const vqz_limits *limits, vqz_diag *diag) {
+/* known: as vqzi_model_parse_known */
+static vqz_status parse(vqzi_model *model, const void *data, size_t size, const vqz_limits *limits,
+                        bool known, vqz_diag *diag) {
     vqz_limits defaults;
     if (limits == NULL) {
         vqz_limits_init(&defaults);
@@ -425,13 +442,12 @@ vqz_status vqzi_model_parse(vqzi_model *model, const void *data, size_t size,
         return vqzi_fail(diag, VQZ_ERROR_LIMIT,
                          "the model takes %llu bytes, more than half of the memory limit of %llu",
                          (unsigned long long)body_size, (unsigned long long)limits->max_memory);
-    uint8_t *body_data = NULL, actual[VQZI_HASH_SIZE];
+    uint8_t *body_data = NULL;
     VQZ_TRY(unpack_body(file.data + file.position, size - file.position, (size_t)body_size,
                         &body_data, diag));
     vqzi_model result = {0};
     vqzi_reader body = {body_data, (size_t)body_size, 0};
-    vqzi_sha256(actual, body_data, body.size);
-    if (memcmp(actual, hash, sizeof actual) != 0) {
+    if (!known && !has_hash(&body, hash)) {
         status = vqzi_fail(diag, VQZ_ERROR_MODEL_INVALID,
                            "the model file is damaged: its content does not match its hash");
         goto done;
@@ -448,14 +464,25 @@ vqz_status vqzi_model_parse(vqzi_model *model, const void *data, size_t size,
                            "the model breaks the format at byte %zu of its body", body.position);
         goto done;
     }
-    status = vqzi_model_check(&result, limits, diag);
+    status = known ? vqzi_model_check_rules(&result, limits, diag)
+                   : vqzi_model_check(&result, limits, diag);
     if (status != VQZ_OK)
         goto done;
-    memcpy(result.hash, actual, sizeof actual);
+    memcpy(result.hash, hash, sizeof result.hash);
     *model = result;
     result = (vqzi_model){0};
 done:
     vqzi_model_clear(&result);
     free(body_data);
     return status;
+}
+
+vqz_status vqzi_model_parse(vqzi_model *model, const void *data, size_t size,
+                            const vqz_limits *limits, vqz_diag *diag) {
+    return parse(model, data, size, limits, false, diag);
+}
+
+vqz_status vqzi_model_parse_known(vqzi_model *model, const void *data, size_t size,
+                                  const vqz_limits *limits, vqz_diag *diag) {
+    return parse(model, data, size, limits, true, diag);
 }
