@@ -126,10 +126,9 @@ static vqz_status put_frame(vqzi_buffer *file, const vqzi_buffer *body, int leve
     uint8_t *frame = malloc(bound);
     ZSTD_CCtx *zstd = ZSTD_createCCtx();
     size_t size = 0;
-    bool ok =
-        frame != NULL && zstd != NULL &&
-        !ZSTD_isError(ZSTD_CCtx_setParameter(zstd, ZSTD_c_compressionLevel, level)) &&
-        !ZSTD_isError(ZSTD_CCtx_setParameter(zstd, ZSTD_c_windowLog, WINDOW_LOG));
+    bool ok = frame != NULL && zstd != NULL &&
+              !ZSTD_isError(ZSTD_CCtx_setParameter(zstd, ZSTD_c_compressionLevel, level)) &&
+              !ZSTD_isError(ZSTD_CCtx_setParameter(zstd, ZSTD_c_windowLog, WINDOW_LOG));
     if (ok) {
         size = ZSTD_compress2(zstd, frame, bound, body->data, body->size);
         ok = !ZSTD_isError(size);
