@@ -121,22 +121,23 @@ $(BUILD)/trainer/winograd_portable.o: private ALL_CFLAGS += -ffp-contract=fast
 $(BUILD)/trainer/x86/%_avx2.o: private ALL_CFLAGS += -ffp-contract=fast -mavx2 -mfma
 $(BUILD)/trainer/x86/%_avx512.o: private ALL_CFLAGS += -ffp-contract=fast -mavx512f
 $(BUILD)/tests/bench/bench_train.o: private ALL_CFLAGS += -O3 -fno-math-errno -fno-trapping-math
-$(BUILD)/codec/default_model.o: private ALL_CFLAGS += -DVQZI_DEFAULT_MODEL='"$(BUILD)/default.vqm"'
-$(BUILD)/codec/default_model.o: $(BUILD)/default.vqm
+$(BUILD)/codec/default_model.o: private ALL_CFLAGS += -DVQZI_DEFAULT_MODEL='"$(DEFAULT_MODEL)"' \
+    -DVQZI_DEFAULT_BODY='"$(BUILD)/default.body"'
+$(BUILD)/codec/default_model.o: $(DEFAULT_MODEL) $(BUILD)/default.body
 
 $(BUILD)/%.o: %.c Makefile $(BUILD)/flags
 	@mkdir -p $(@D)
 	$(call say,CC  ) $(CC) $(ALL_CFLAGS) -MMD -MP -c -o $@ $<
 
-# The model that is built in is read by every start: once here, with all checks, and written again so
-# that reading it takes less.  The program that does so runs on the machine that builds.
-HOST_OBJ := $(patsubst %.c,$(BUILD)/host/%.o,codec/host/store_model.c $(wildcard format/*.c))
+# The model that is built in is checked and inflated here, once, and not at every start.  The program that
+# does so runs on the machine that builds.
+HOST_OBJ := $(patsubst %.c,$(BUILD)/host/%.o,codec/host/unpack_model.c $(wildcard format/*.c))
 $(BUILD)/host/%.o: %.c Makefile
 	@mkdir -p $(@D)
 	$(call say,HOST) $(HOSTCC) -std=c11 -D_GNU_SOURCE -I. -O2 -fopenmp $(WARN) -MMD -MP -c -o $@ $<
-$(BUILD)/host/store_model: $(HOST_OBJ)
+$(BUILD)/host/unpack_model: $(HOST_OBJ)
 	$(call say,HOST) $(HOSTCC) -fopenmp -o $@ $^ -lzstd
-$(BUILD)/default.vqm: $(BUILD)/host/store_model $(DEFAULT_MODEL) $(BUILD)/flags
+$(BUILD)/default.body: $(BUILD)/host/unpack_model $(DEFAULT_MODEL) $(BUILD)/flags
 	$(call say,MAKE) $< $(DEFAULT_MODEL) $@
 
 $(BUILD)/libvqz.a: $(LIB_OBJ)
@@ -299,7 +300,7 @@ uninstall:
 
 # ---- for those who work on it ----
 
-SOURCES = $(LIB_SRC) codec/host/store_model.c $(TRAIN_SRC) trainer/mpi/module.c $(CLI_SRC) $(TEST_SRC) $(KERNEL_BENCH_SRC) \
+SOURCES = $(LIB_SRC) codec/host/unpack_model.c $(TRAIN_SRC) trainer/mpi/module.c $(CLI_SRC) $(TEST_SRC) $(KERNEL_BENCH_SRC) \
           $(SUPPORT_SRC) $(FUZZ_SRC) $(BENCH_SRC) $(CONFORMANCE:$(BUILD)/%=%.c) $(VECTOR_SRC) \
           spec/decoder/vqzdec.c $(wildcard samples/render/*.c tests/machines/*.c) trainer/missing.c
 HEADERS = $(wildcard codec/*.h codec/kernels/*.h codec/kernels/*/*.h format/*.h trainer/*.h cli/*.h \

@@ -121,14 +121,15 @@ void vqzi_put_body(vqzi_buffer *body, const vqzi_model *model) {
 }
 
 /* Appends body as one zstd frame. */
-static vqz_status put_frame(vqzi_buffer *file, const vqzi_buffer *body, int level) {
+static vqz_status put_frame(vqzi_buffer *file, const vqzi_buffer *body) {
     size_t bound = ZSTD_compressBound(body->size);
     uint8_t *frame = malloc(bound);
     ZSTD_CCtx *zstd = ZSTD_createCCtx();
     size_t size = 0;
-    bool ok = frame != NULL && zstd != NULL &&
-              !ZSTD_isError(ZSTD_CCtx_setParameter(zstd, ZSTD_c_compressionLevel, level)) &&
-              !ZSTD_isError(ZSTD_CCtx_setParameter(zstd, ZSTD_c_windowLog, WINDOW_LOG));
+    bool ok =
+        frame != NULL && zstd != NULL &&
+        !ZSTD_isError(ZSTD_CCtx_setParameter(zstd, ZSTD_c_compressionLevel, COMPRESSION_LEVEL)) &&
+        !ZSTD_isError(ZSTD_CCtx_setParameter(zstd, ZSTD_c_windowLog, WINDOW_LOG));
     if (ok) {
         size = ZSTD_compress2(zstd, frame, bound, body->data, body->size);
         ok = !ZSTD_isError(size);
@@ -140,8 +141,7 @@ static vqz_status put_frame(vqzi_buffer *file, const vqzi_buffer *body, int leve
     return ok ? vqzi_buffer_status(file) : VQZ_ERROR_MEMORY;
 }
 
-static vqz_status write_file(vqzi_model *model, int level, void **data, size_t *size,
-                             vqz_diag *diag) {
+vqz_status vqzi_model_serialise(vqzi_model *model, void **data, size_t *size, vqz_diag *diag) {
     /* What a reader accepts is for its limits to say; the rules hold for every writer. */
     const vqz_limits unlimited = {UINT64_MAX, UINT64_MAX, UINT64_MAX};
     VQZ_TRY(vqzi_model_check(model, &unlimited, diag));
@@ -161,7 +161,7 @@ static vqz_status write_file(vqzi_model *model, int level, void **data, size_t *
         vqzi_buffer_append(&file, hash, sizeof hash);
         vqzi_buffer_varint(&file, card_size);
         vqzi_buffer_append(&file, model->card, card_size);
-        status = put_frame(&file, &body, level);
+        status = put_frame(&file, &body);
     }
     vqzi_buffer_clear(&body);
     if (status != VQZ_OK) {
@@ -172,15 +172,6 @@ static vqz_status write_file(vqzi_model *model, int level, void **data, size_t *
     *data = file.data;
     *size = file.size;
     return VQZ_OK;
-}
-
-vqz_status vqzi_model_serialise(vqzi_model *model, void **data, size_t *size, vqz_diag *diag) {
-    return write_file(model, COMPRESSION_LEVEL, data, size, diag);
-}
-
-vqz_status vqzi_model_store(vqzi_model *model, void **data, size_t *size, vqz_diag *diag) {
-    /* zstd leaves literals alone at this level, and finds next to no matches */
-    return write_file(model, ZSTD_minCLevel(), data, size, diag);
 }
 
 /* ---- reading ---- */
@@ -415,9 +406,9 @@ static vqz_status set_card(vqzi_model *model, const uint8_t *card, size_t size) 
     return VQZ_OK;
 }
 
-/* known: as vqzi_model_parse_known */
-static vqz_status parse(vqzi_model *model, const void *data, size_t size, const vqz_limits *limits,
-                        bool known, vqz_diag *diag) {
+/* known: the body of vqzi_model_parse_known, or NULL */
+static vqz_status parse(vqzi_model *model, const void *data, size_t size, const uint8_t *known,
+                        const vqz_limits *limits, vqz_diag *diag) {
     vqz_limits defaults;
     if (limits == NULL) {
         vqz_limits_init(&defaults);
@@ -441,12 +432,13 @@ static vqz_status parse(vqzi_model *model, const void *data, size_t size, const 
         return vqzi_fail(diag, VQZ_ERROR_LIMIT,
                          "the model takes %llu bytes, more than half of the memory limit of %llu",
                          (unsigned long long)body_size, (unsigned long long)limits->max_memory);
-    uint8_t *body_data = NULL;
-    VQZ_TRY(unpack_body(file.data + file.position, size - file.position, (size_t)body_size,
-                        &body_data, diag));
+    uint8_t *unpacked = NULL;
+    if (known == NULL)
+        VQZ_TRY(unpack_body(file.data + file.position, size - file.position, (size_t)body_size,
+                            &unpacked, diag));
     vqzi_model result = {0};
-    vqzi_reader body = {body_data, (size_t)body_size, 0};
-    if (!known && !has_hash(&body, hash)) {
+    vqzi_reader body = {known != NULL ? known : unpacked, (size_t)body_size, 0};
+    if (known == NULL && !has_hash(&body, hash)) {
         status = vqzi_fail(diag, VQZ_ERROR_MODEL_INVALID,
                            "the model file is damaged: its content does not match its hash");
         goto done;
@@ -463,8 +455,8 @@ static vqz_status parse(vqzi_model *model, const void *data, size_t size, const 
                            "the model breaks the format at byte %zu of its body", body.position);
         goto done;
     }
-    status = known ? vqzi_model_check_rules(&result, limits, diag)
-                   : vqzi_model_check(&result, limits, diag);
+    status = known != NULL ? vqzi_model_check_rules(&result, limits, diag)
+                           : vqzi_model_check(&result, limits, diag);
     if (status != VQZ_OK)
         goto done;
     memcpy(result.hash, hash, sizeof result.hash);
@@ -472,16 +464,16 @@ static vqz_status parse(vqzi_model *model, const void *data, size_t size, const 
     result = (vqzi_model){0};
 done:
     vqzi_model_clear(&result);
-    free(body_data);
+    free(unpacked);
     return status;
 }
 
 vqz_status vqzi_model_parse(vqzi_model *model, const void *data, size_t size,
                             const vqz_limits *limits, vqz_diag *diag) {
-    return parse(model, data, size, limits, false, diag);
+    return parse(model, data, size, NULL, limits, diag);
 }
 
 vqz_status vqzi_model_parse_known(vqzi_model *model, const void *data, size_t size,
-                                  const vqz_limits *limits, vqz_diag *diag) {
-    return parse(model, data, size, limits, true, diag);
+                                  const uint8_t *body, const vqz_limits *limits, vqz_diag *diag) {
+    return parse(model, data, size, body, limits, diag);
 }
