@@ -7,6 +7,8 @@
 #   SAN=address,undefined  sanitizers
 #   PREFIX, DESTDIR        for install and uninstall (LIBDIR, INCLUDEDIR, MANDIR too)
 #   DEFAULT_MODEL          the .vqm that is built in
+#   HOSTCC                 the compiler for programs that the build runs: CC, or cc where CC compiles for
+#                          other machines; zstd is needed here too
 #   MPICC=mpicc            MPI's compiler, for training in several processes; MPICC= leaves that out
 #   TRAINER=               leaves `vqz train` out, and with it oneDNN, which not every processor has
 #   V=1                    show whole command lines
@@ -41,6 +43,7 @@ ALL_LDFLAGS = -fopenmp $(if $(SAN),-fsanitize=$(SAN)) $(LDFLAGS)
 
 # Folders of kernels for instruction sets that this processor family does not have stay out.
 MACHINE := $(shell $(CC) -dumpmachine 2>/dev/null)
+HOSTCC ?= $(if $(filter $(shell uname -m)-%,$(MACHINE)),$(CC),cc)
 ISA_SRC := $(if $(filter x86_64-%,$(MACHINE)),$(wildcard codec/kernels/x86/*.c)) \
            $(if $(filter aarch64-%,$(MACHINE)),$(wildcard codec/kernels/arm/*.c))
 LIB_SRC := $(wildcard format/*.c codec/*.c codec/kernels/*.c) $(ISA_SRC)
@@ -70,7 +73,7 @@ REPLAYS := $(patsubst tests/fuzz/fuzz_%.c,$(BUILD)/tests/fuzz/replay_%,$(wildcar
 TESTS := $(patsubst %.c,$(BUILD)/%,$(TEST_SRC)) $(REPLAYS)
 
 LIB_LIBS := -lzstd -lm
-CLI_LIBS := -lpng -ljpeg $(if $(TRAINER),-ldnnl) $(LIB_LIBS)
+CLI_LIBS := -lpng -ljpeg $(LIB_LIBS)
 # The module that is linked with MPI; the program loads it under mpirun and runs without it otherwise.
 MPICC ?= mpicc
 MPI_MODULE := $(if $(MPICC),$(shell echo '\#include <mpi.h>' | $(MPICC) -E -x c - >/dev/null 2>&1 && \
@@ -118,12 +121,24 @@ $(BUILD)/trainer/winograd_portable.o: private ALL_CFLAGS += -ffp-contract=fast
 $(BUILD)/trainer/x86/%_avx2.o: private ALL_CFLAGS += -ffp-contract=fast -mavx2 -mfma
 $(BUILD)/trainer/x86/%_avx512.o: private ALL_CFLAGS += -ffp-contract=fast -mavx512f
 $(BUILD)/tests/bench/bench_train.o: private ALL_CFLAGS += -O3 -fno-math-errno -fno-trapping-math
-$(BUILD)/codec/default_model.o: private ALL_CFLAGS += -DVQZI_DEFAULT_MODEL='"$(DEFAULT_MODEL)"'
-$(BUILD)/codec/default_model.o: $(DEFAULT_MODEL)
+$(BUILD)/codec/default_model.o: private ALL_CFLAGS += -DVQZI_DEFAULT_MODEL='"$(DEFAULT_MODEL)"' \
+    -DVQZI_DEFAULT_BODY='"$(BUILD)/default.body"'
+$(BUILD)/codec/default_model.o: $(DEFAULT_MODEL) $(BUILD)/default.body
 
 $(BUILD)/%.o: %.c Makefile $(BUILD)/flags
 	@mkdir -p $(@D)
 	$(call say,CC  ) $(CC) $(ALL_CFLAGS) -MMD -MP -c -o $@ $<
+
+# The model that is built in is checked and inflated here, once, and not at every start.  The program that
+# does so runs on the machine that builds.
+HOST_OBJ := $(patsubst %.c,$(BUILD)/host/%.o,codec/host/unpack_model.c $(wildcard format/*.c))
+$(BUILD)/host/%.o: %.c Makefile
+	@mkdir -p $(@D)
+	$(call say,HOST) $(HOSTCC) -std=c11 -D_GNU_SOURCE -I. -O2 -fopenmp $(WARN) -MMD -MP -c -o $@ $<
+$(BUILD)/host/unpack_model: $(HOST_OBJ)
+	$(call say,HOST) $(HOSTCC) -fopenmp -o $@ $^ -lzstd
+$(BUILD)/default.body: $(BUILD)/host/unpack_model $(DEFAULT_MODEL) $(BUILD)/flags
+	$(call say,MAKE) $< $(DEFAULT_MODEL) $@
 
 $(BUILD)/libvqz.a: $(LIB_OBJ)
 	$(call say,AR  ) rm -f $@ && $(AR) rcs $@ $^
@@ -285,7 +300,7 @@ uninstall:
 
 # ---- for those who work on it ----
 
-SOURCES = $(LIB_SRC) $(TRAIN_SRC) trainer/mpi/module.c $(CLI_SRC) $(TEST_SRC) $(KERNEL_BENCH_SRC) \
+SOURCES = $(LIB_SRC) codec/host/unpack_model.c $(TRAIN_SRC) trainer/mpi/module.c $(CLI_SRC) $(TEST_SRC) $(KERNEL_BENCH_SRC) \
           $(SUPPORT_SRC) $(FUZZ_SRC) $(BENCH_SRC) $(CONFORMANCE:$(BUILD)/%=%.c) $(VECTOR_SRC) \
           spec/decoder/vqzdec.c $(wildcard samples/render/*.c tests/machines/*.c) trainer/missing.c
 HEADERS = $(wildcard codec/*.h codec/kernels/*.h codec/kernels/*/*.h format/*.h trainer/*.h cli/*.h \
@@ -423,6 +438,6 @@ help:
 	@echo 'Variables: CC CFLAGS LDFLAGS BUILD WERROR=1 V=1 SAN=address,undefined PREFIX DESTDIR'
 	@echo '           DEFAULT_MODEL MPICC; see the top of the Makefile'
 
--include $(LIB_OBJ:.o=.d) $(TRAIN_OBJ:.o=.d) $(CLI_OBJ:.o=.d) $(SUPPORT_OBJ:.o=.d) $(TESTS:=.d) \
+-include $(LIB_OBJ:.o=.d) $(HOST_OBJ:.o=.d) $(TRAIN_OBJ:.o=.d) $(CLI_OBJ:.o=.d) $(SUPPORT_OBJ:.o=.d) $(TESTS:=.d) \
          $(CONFORMANCE:=.d) $(VECTOR_SRC:%.c=$(BUILD)/%.d) \
          $(patsubst %.c,$(BUILD)/%.d,$(KERNEL_BENCH_SRC) $(BENCH_SRC) $(FUZZ_SRC) tests/machines/encodes.c)

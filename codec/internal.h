@@ -22,6 +22,9 @@ struct vqz_model {
     _Atomic(vqzi_prepared_prior *) prior;
 };
 
+/* What the frame of vqz_default_model() holds. */
+const uint8_t *vqzi_default_body(void);
+
 /* The analysis net or the synthesis net of a model, packed.  Most programs use one of the two.
    Threads may race to the first use: each packs, the first to publish its work wins, the others drop
    theirs. */

@@ -13,7 +13,11 @@ vqz_status vqz_model_load(vqz_model **out, const void *data, size_t size, const 
     vqz_model *model = calloc(1, sizeof *model);
     if (!model)
         return vqzi_fail(diag, VQZ_ERROR_MEMORY, "out of memory for a model");
-    vqz_status status = vqzi_model_parse(&model->model, data, size, limits, diag);
+    size_t built_in;
+    bool known = data == vqz_default_model(&built_in) && size == built_in;
+    vqz_status status =
+        known ? vqzi_model_parse_known(&model->model, data, size, vqzi_default_body(), limits, diag)
+              : vqzi_model_parse(&model->model, data, size, limits, diag);
     if (status != VQZ_OK) {
         free(model);
         return status;

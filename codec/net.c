@@ -6,6 +6,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* Taps of a row, and what makes the last pair whole. */
+enum { MAX_RUN = 5 * VQZI_MAX_CHANNELS + 1 };
+
 struct vqzi_executor {
     const vqzi_prepared_net *prepared;
     const vqzi_net_plan *plan;
@@ -21,6 +24,19 @@ static uint32_t round_up(uint32_t value, uint32_t multiple) {
 }
 
 /* ---- preparation ---- */
+
+/* One row of an output channel's taps, (kernel, in_channels) at src, pitch elements from one
+   position to the next, as pairs that lie a block apart.  Every start waits for this. */
+static void pack_row(const vqzi_conv *conv, const int16_t *src, size_t pitch, int16_t *dst) {
+    int16_t run[MAX_RUN];
+    size_t count = (size_t)conv->kernel * conv->in_channels;
+
+    for (size_t kx = 0; kx < conv->kernel; kx++)
+        memcpy(run + kx * conv->in_channels, src + kx * pitch, conv->in_channels * sizeof *run);
+    run[count] = 0; /* the last pair may lack its second half */
+    for (size_t i = 0; i < count; i += 2, dst += 2 * VQZI_CONV_BLOCK)
+        memcpy(dst, run + i, 2 * sizeof *dst);
+}
 
 vqz_status vqzi_conv_pack(vqzi_conv *conv, const vqzi_op *op, uint32_t in_channels,
                           const vqzi_taps *taps) {
@@ -43,18 +59,11 @@ vqz_status vqzi_conv_pack(vqzi_conv *conv, const vqzi_op *op, uint32_t in_channe
     for (uint32_t oc = 0; oc < op->channels; oc++) {
         conv->shifts[oc] = op->shift[oc];
         for (uint32_t ky = 0; ky < taps->rows; ky++) {
-            const int16_t *row =
-                op->weights +
-                ((size_t)oc * op->kernel + taps->first_row + ky) * op->kernel * in_channels;
-            int16_t *dst = conv->weights + 2 * (oc % VQZI_CONV_BLOCK) +
-                           ((size_t)oc / VQZI_CONV_BLOCK * taps->rows + ky) * conv->pairs * 2 *
-                               VQZI_CONV_BLOCK;
-            size_t i = 0;
-            for (uint32_t kx = 0; kx < taps->columns; kx++) {
-                const int16_t *src = row + (size_t)kx * in_channels + taps->first_channel;
-                for (uint32_t ic = 0; ic < taps->channels; ic++, i++)
-                    dst[i / 2 * 2 * VQZI_CONV_BLOCK + i % 2] = src[ic];
-            }
+            size_t row = ((size_t)oc * op->kernel + taps->first_row + ky) * op->kernel;
+            size_t block = (size_t)oc / VQZI_CONV_BLOCK * taps->rows + ky;
+            pack_row(conv, op->weights + row * in_channels + taps->first_channel, in_channels,
+                     conv->weights + 2 * VQZI_CONV_BLOCK * conv->pairs * block +
+                         2 * (oc % VQZI_CONV_BLOCK));
         }
     }
     return VQZ_OK;

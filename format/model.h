@@ -188,6 +188,12 @@ VQZ_MUST_CHECK vqz_status vqzi_model_check(const vqzi_model *model, const vqz_li
 /* .vqm bytes -> model (checked).  *model is overwritten on success, untouched on failure. */
 VQZ_MUST_CHECK vqz_status vqzi_model_parse(vqzi_model *model, const void *data, size_t size,
                                            const vqz_limits *limits, vqz_diag *diag);
+/* The same of bytes that vqzi_model_parse has accepted before (the model that is built in), with
+   what their frame holds: nothing is inflated, and the hash and the dictionaries, by far the
+   longest checks, are taken on trust.  Never for bytes of a user. */
+VQZ_MUST_CHECK vqz_status vqzi_model_parse_known(vqzi_model *model, const void *data, size_t size,
+                                                 const uint8_t *body, const vqz_limits *limits,
+                                                 vqz_diag *diag);
 
 /* Model -> .vqm bytes (malloc); sets model->hash. */
 VQZ_MUST_CHECK vqz_status vqzi_model_serialise(vqzi_model *model, void **data, size_t *size,

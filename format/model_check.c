@@ -236,19 +236,6 @@ static vqz_status check_quantiser(const vqzi_model *model, vqz_diag *diag) {
     for (uint32_t i = 0; i < model->levels; i++)
         if (model->lambdas[i] >= 1u << 28)
             return INVALID(diag, "lambda %u is %u, not below 2^28", i, model->lambdas[i]);
-    if (model->dictionaries == NULL)
-        return VQZ_OK;
-    for (uint32_t i = 0; i < model->levels * streams; i++) {
-        const vqzi_dictionary *dictionary = &model->dictionaries[i];
-        if (dictionary->size == 0)
-            continue;
-        vqz_status status = dictionary->data == NULL || dictionary->size > VQZI_MAX_DICTIONARY
-                                ? VQZ_ERROR_MODEL_INVALID
-                                : vqzi_dictionary_check(dictionary->data, dictionary->size);
-        if (status != VQZ_OK)
-            return vqzi_fail(diag, status, "the zstd dictionary of level %u, stream %u: %s",
-                             i / streams, i % streams, vqz_status_string(status));
-    }
     return VQZ_OK;
 }
 
@@ -282,7 +269,8 @@ static uint64_t tensor_bytes(const vqzi_model *model) {
     return total;
 }
 
-vqz_status vqzi_model_check(const vqzi_model *model, const vqz_limits *limits, vqz_diag *diag) {
+vqz_status vqzi_model_check_rules(const vqzi_model *model, const vqz_limits *limits,
+                                  vqz_diag *diag) {
     vqz_limits defaults;
     if (limits == NULL) {
         vqz_limits_init(&defaults);
@@ -317,4 +305,27 @@ vqz_status vqzi_model_check(const vqzi_model *model, const vqz_limits *limits, v
                          "the model takes %llu bytes, more than half of the memory limit of %llu",
                          (unsigned long long)bytes, (unsigned long long)limits->max_memory);
     return VQZ_OK;
+}
+
+static vqz_status check_dictionaries(const vqzi_model *model, vqz_diag *diag) {
+    if (model->dictionaries == NULL)
+        return VQZ_OK;
+    uint32_t streams = model->stream_count;
+    for (uint32_t i = 0; i < model->levels * streams; i++) {
+        const vqzi_dictionary *dictionary = &model->dictionaries[i];
+        if (dictionary->size == 0)
+            continue;
+        vqz_status status = dictionary->data == NULL || dictionary->size > VQZI_MAX_DICTIONARY
+                                ? VQZ_ERROR_MODEL_INVALID
+                                : vqzi_dictionary_check(dictionary->data, dictionary->size);
+        if (status != VQZ_OK)
+            return vqzi_fail(diag, status, "the zstd dictionary of level %u, stream %u: %s",
+                             i / streams, i % streams, vqz_status_string(status));
+    }
+    return VQZ_OK;
+}
+
+vqz_status vqzi_model_check(const vqzi_model *model, const vqz_limits *limits, vqz_diag *diag) {
+    VQZ_TRY(vqzi_model_check_rules(model, limits, diag));
+    return check_dictionaries(model, diag);
 }

@@ -391,6 +391,12 @@ static vqz_status get_file_header(vqzi_reader *file, uint64_t *body_size, const 
     return memchr(*card, 0, (size_t)*card_size) == NULL ? VQZ_OK : VQZ_ERROR_CORRUPT;
 }
 
+static bool has_hash(const vqzi_reader *body, const uint8_t hash[VQZI_HASH_SIZE]) {
+    uint8_t actual[VQZI_HASH_SIZE];
+    vqzi_sha256(actual, body->data, body->size);
+    return memcmp(actual, hash, sizeof actual) == 0;
+}
+
 static vqz_status set_card(vqzi_model *model, const uint8_t *card, size_t size) {
     model->card = malloc(size + 1);
     if (model->card == NULL)
@@ -400,8 +406,9 @@ static vqz_status set_card(vqzi_model *model, const uint8_t *card, size_t size) 
     return VQZ_OK;
 }
 
-vqz_status vqzi_model_parse(vqzi_model *model, const void *data, size_t size,
-                            const vqz_limits *limits, vqz_diag *diag) {
+/* known: the body of vqzi_model_parse_known, or NULL */
+static vqz_status parse(vqzi_model *model, const void *data, size_t size, const uint8_t *known,
+                        const vqz_limits *limits, vqz_diag *diag) {
     vqz_limits defaults;
     if (limits == NULL) {
         vqz_limits_init(&defaults);
@@ -425,13 +432,13 @@ vqz_status vqzi_model_parse(vqzi_model *model, const void *data, size_t size,
         return vqzi_fail(diag, VQZ_ERROR_LIMIT,
                          "the model takes %llu bytes, more than half of the memory limit of %llu",
                          (unsigned long long)body_size, (unsigned long long)limits->max_memory);
-    uint8_t *body_data = NULL, actual[VQZI_HASH_SIZE];
-    VQZ_TRY(unpack_body(file.data + file.position, size - file.position, (size_t)body_size,
-                        &body_data, diag));
+    uint8_t *unpacked = NULL;
+    if (known == NULL)
+        VQZ_TRY(unpack_body(file.data + file.position, size - file.position, (size_t)body_size,
+                            &unpacked, diag));
     vqzi_model result = {0};
-    vqzi_reader body = {body_data, (size_t)body_size, 0};
-    vqzi_sha256(actual, body_data, body.size);
-    if (memcmp(actual, hash, sizeof actual) != 0) {
+    vqzi_reader body = {known != NULL ? known : unpacked, (size_t)body_size, 0};
+    if (known == NULL && !has_hash(&body, hash)) {
         status = vqzi_fail(diag, VQZ_ERROR_MODEL_INVALID,
                            "the model file is damaged: its content does not match its hash");
         goto done;
@@ -448,14 +455,25 @@ vqz_status vqzi_model_parse(vqzi_model *model, const void *data, size_t size,
                            "the model breaks the format at byte %zu of its body", body.position);
         goto done;
     }
-    status = vqzi_model_check(&result, limits, diag);
+    status = known != NULL ? vqzi_model_check_rules(&result, limits, diag)
+                           : vqzi_model_check(&result, limits, diag);
     if (status != VQZ_OK)
         goto done;
-    memcpy(result.hash, actual, sizeof actual);
+    memcpy(result.hash, hash, sizeof result.hash);
     *model = result;
     result = (vqzi_model){0};
 done:
     vqzi_model_clear(&result);
-    free(body_data);
+    free(unpacked);
     return status;
+}
+
+vqz_status vqzi_model_parse(vqzi_model *model, const void *data, size_t size,
+                            const vqz_limits *limits, vqz_diag *diag) {
+    return parse(model, data, size, NULL, limits, diag);
+}
+
+vqz_status vqzi_model_parse_known(vqzi_model *model, const void *data, size_t size,
+                                  const uint8_t *body, const vqz_limits *limits, vqz_diag *diag) {
+    return parse(model, data, size, body, limits, diag);
 }

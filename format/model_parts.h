@@ -42,6 +42,9 @@ typedef struct vqzi_net_rules {
     vqz_diag *diag;
 } vqzi_net_rules;
 VQZ_MUST_CHECK vqz_status vqzi_net_check(const vqzi_net_rules *rules);
+/* vqzi_model_check without the contents of the dictionaries. */
+VQZ_MUST_CHECK vqz_status vqzi_model_check_rules(const vqzi_model *model, const vqz_limits *limits,
+                                                 vqz_diag *diag);
 /* Every rule of a prior but the limits; the quantiser has passed its own.  OK when there is none.
  */
 VQZ_MUST_CHECK vqz_status vqzi_prior_check(const vqzi_model *model, vqz_diag *diag);

@@ -6,9 +6,10 @@
 
 #include "format/common.h"
 
-/* Work is counted in multiply-accumulates.  A loop below the grain (some 0.1 ms) is not shared: waking
-   the others would take longer. */
-enum { VQZI_GRAIN = 1 << 23, VQZI_ELEMENT_WORK = 16 }; /* moving an element counts as so many */
+/* Work is counted in multiply-accumulates.  A loop below the grain (some 0.5 ms) is not shared:
+   waking the others would take as long, and a picture that has no larger ones needs no threads at
+   all. */
+enum { VQZI_GRAIN = 1 << 25, VQZI_ELEMENT_WORK = 16 }; /* moving an element counts as so many */
 
 typedef struct vqzi_team {
     int threads;

@@ -8,9 +8,9 @@
  * made.
  */
 #include "trainer/backend.h"
+#include "trainer/onednn.h"
 #include "trainer/tensor.h"
 #include "trainer/winograd.h"
-#include <dnnl.h>
 #include <math.h>
 #include <omp.h>
 #include <stdlib.h>
@@ -59,9 +59,10 @@ static vqz_status dnnl_fail(vqz_diag *diag, dnnl_status_t status, const char *wh
     } while (0)
 
 vqz_status backend_create(backend **b, precision p, int threads, vqz_diag *diag) {
+    VQZ_TRY(onednn_load(diag));
     /* oneDNN emulates bfloat16 on AVX-512 without the instructions, slower than float32 runs. */
-    if (p == PRECISION_BFLOAT16 && (dnnl_get_effective_cpu_isa() & dnnl_cpu_isa_avx512_core_bf16) !=
-                                       dnnl_cpu_isa_avx512_core_bf16)
+    if (p == PRECISION_BFLOAT16 && (onednn.get_effective_cpu_isa() &
+                                    dnnl_cpu_isa_avx512_core_bf16) != dnnl_cpu_isa_avx512_core_bf16)
         return vqzi_fail(diag, VQZ_ERROR_UNSUPPORTED,
                          "this processor has no bfloat16 instructions; use float32");
     if (threads < 1)
@@ -71,9 +72,9 @@ vqz_status backend_create(backend **b, precision p, int threads, vqz_diag *diag)
         return vqzi_fail(diag, VQZ_ERROR_MEMORY, "not enough memory to create a backend");
     made->precision = p;
     made->threads = threads;
-    dnnl_status_t status = dnnl_engine_create(&made->engine, dnnl_cpu, 0);
+    dnnl_status_t status = onednn.engine_create(&made->engine, dnnl_cpu, 0);
     if (status == dnnl_success)
-        status = dnnl_stream_create(&made->stream, made->engine, dnnl_stream_default_flags);
+        status = onednn.stream_create(&made->stream, made->engine, dnnl_stream_default_flags);
     if (status != dnnl_success) {
         backend_free(made);
         return dnnl_fail(diag, status, "start on this processor");
@@ -86,9 +87,9 @@ void backend_free(backend *b) {
     if (!b)
         return;
     if (b->stream)
-        dnnl_stream_destroy(b->stream);
+        onednn.stream_destroy(b->stream);
     if (b->engine)
-        dnnl_engine_destroy(b->engine);
+        onednn.engine_destroy(b->engine);
     backend_release(b->scratchpad);
     free(b);
 }
@@ -142,8 +143,8 @@ vqz_status backend_gemm_nt(backend *b, size_t m, size_t n, size_t k, float alpha
     if (m > INT32_MAX || n > INT32_MAX || k < 1 || k > INT32_MAX)
         return VQZ_ERROR_ARGUMENT;
     backend_enter(b);
-    DNNL_TRY(dnnl_sgemm('N', 'T', (dnnl_dim_t)m, (dnnl_dim_t)n, (dnnl_dim_t)k, alpha, a,
-                        (dnnl_dim_t)k, bt, (dnnl_dim_t)k, beta, c, (dnnl_dim_t)n),
+    DNNL_TRY(onednn.sgemm('N', 'T', (dnnl_dim_t)m, (dnnl_dim_t)n, (dnnl_dim_t)k, alpha, a,
+                          (dnnl_dim_t)k, bt, (dnnl_dim_t)k, beta, c, (dnnl_dim_t)n),
              NULL, "multiply matrices");
     return VQZ_OK;
 }
@@ -156,24 +157,25 @@ static dnnl_data_type_t data_type(tensor_type type) {
 
 static vqz_status make_memory(dnnl_memory_t *memory, const backend *b,
                               const dnnl_memory_desc_t *desc, void *data, vqz_diag *diag) {
-    DNNL_TRY(dnnl_memory_create(memory, desc, b->engine, data), diag, "describe a tensor");
+    DNNL_TRY(onednn.memory_create(memory, desc, b->engine, data), diag, "describe a tensor");
     return VQZ_OK;
 }
 
 /* Turns a primitive descriptor, which it consumes, into a primitive; sees to the scratchpad. */
 static vqz_status make_primitive(primitive *p, backend *b, dnnl_primitive_desc_t pd,
                                  vqz_diag *diag) {
-    const dnnl_memory_desc_t *desc = dnnl_primitive_desc_query_md(pd, dnnl_query_scratchpad_md, 0);
-    size_t size = desc ? dnnl_memory_desc_get_size(desc) : 0;
+    const dnnl_memory_desc_t *desc =
+        onednn.primitive_desc_query_md(pd, dnnl_query_scratchpad_md, 0);
+    size_t size = desc ? onednn.memory_desc_get_size(desc) : 0;
     vqz_status status = backend_reserve(b, size, diag);
     if (status == VQZ_OK && size > 0)
         status = make_memory(&p->scratchpad, b, desc, DNNL_MEMORY_NONE, diag);
     if (status == VQZ_OK) {
-        dnnl_status_t created = dnnl_primitive_create(&p->primitive, pd);
+        dnnl_status_t created = onednn.primitive_create(&p->primitive, pd);
         if (created != dnnl_success)
             status = dnnl_fail(diag, created, "create a primitive");
     }
-    dnnl_primitive_desc_destroy(pd);
+    onednn.primitive_desc_destroy(pd);
     return status;
 }
 
@@ -181,18 +183,19 @@ static vqz_status make_reorder(primitive *p, backend *b, dnnl_memory_t from, dnn
                                const_dnnl_primitive_attr_t attr, vqz_diag *diag) {
     const dnnl_memory_desc_t *from_desc, *to_desc;
     dnnl_primitive_desc_t pd;
-    DNNL_TRY(dnnl_memory_get_memory_desc(from, &from_desc), diag, "describe weights");
-    DNNL_TRY(dnnl_memory_get_memory_desc(to, &to_desc), diag, "describe weights");
-    DNNL_TRY(dnnl_reorder_primitive_desc_create(&pd, from_desc, b->engine, to_desc, b->engine,
-                                                attr), diag, "reorder weights");
+    DNNL_TRY(onednn.memory_get_memory_desc(from, &from_desc), diag, "describe weights");
+    DNNL_TRY(onednn.memory_get_memory_desc(to, &to_desc), diag, "describe weights");
+    DNNL_TRY(
+        onednn.reorder_primitive_desc_create(&pd, from_desc, b->engine, to_desc, b->engine, attr),
+        diag, "reorder weights");
     return make_primitive(p, b, pd, diag);
 }
 
 /* Memory in the layout that the primitive wants its weights (or their gradients) in. */
 static vqz_status make_weights(dnnl_memory_t *memory, void **data, backend *b,
                                const_dnnl_primitive_desc_t pd, dnnl_query_t what, vqz_diag *diag) {
-    const dnnl_memory_desc_t *desc = dnnl_primitive_desc_query_md(pd, what, 0);
-    VQZ_TRY(backend_allocate(data, dnnl_memory_desc_get_size(desc), diag));
+    const dnnl_memory_desc_t *desc = onednn.primitive_desc_query_md(pd, what, 0);
+    VQZ_TRY(backend_allocate(data, onednn.memory_desc_get_size(desc), diag));
     return make_memory(memory, b, desc, *data, diag);
 }
 
@@ -235,9 +238,8 @@ static dnnl_status_t describe(plan *p, const backend *b) {
         {&p->bias, bias, 1, dnnl_f32, dnnl_x},
     };
     for (size_t i = 0; i < sizeof list / sizeof *list; i++) {
-        dnnl_status_t status = dnnl_memory_desc_init_by_tag(list[i].desc, list[i].rank,
-                                                            list[i].dims, list[i].type,
-                                                            list[i].tag);
+        dnnl_status_t status = onednn.memory_desc_init_by_tag(
+            list[i].desc, list[i].rank, list[i].dims, list[i].type, list[i].tag);
         if (status != dnnl_success)
             return status;
     }
@@ -247,23 +249,23 @@ static dnnl_status_t describe(plan *p, const backend *b) {
 static dnnl_status_t make_attributes(plan *p) {
     const conv_options *o = p->options;
     dnnl_post_ops_t ops = NULL;
-    dnnl_status_t status = dnnl_primitive_attr_create(&p->attr);
+    dnnl_status_t status = onednn.primitive_attr_create(&p->attr);
     if (status == dnnl_success)
-        status = dnnl_primitive_attr_set_scratchpad_mode(p->attr, dnnl_scratchpad_mode_user);
+        status = onednn.primitive_attr_set_scratchpad_mode(p->attr, dnnl_scratchpad_mode_user);
     if (status == dnnl_success)
-        status = dnnl_primitive_attr_clone(&p->fused_attr, p->attr);
+        status = onednn.primitive_attr_clone(&p->fused_attr, p->attr);
     if (status == dnnl_success)
-        status = dnnl_post_ops_create(&ops);
+        status = onednn.post_ops_create(&ops);
     if (status == dnnl_success && o->fuse_add)
-        status = dnnl_post_ops_append_binary(ops, dnnl_binary_add, &p->added);
+        status = onednn.post_ops_append_binary(ops, dnnl_binary_add, &p->added);
     if (status == dnnl_success && o->activation != ACT_NONE)
-        status = dnnl_post_ops_append_eltwise(ops, 1.0f, dnnl_eltwise_relu,
-                                              o->activation == ACT_LEAKY ? ldexpf(1, -o->slope) : 0,
-                                              0.0f);
+        status = onednn.post_ops_append_eltwise(
+            ops, 1.0f, dnnl_eltwise_relu, o->activation == ACT_LEAKY ? ldexpf(1, -o->slope) : 0,
+            0.0f);
     if (status == dnnl_success)
-        status = dnnl_primitive_attr_set_post_ops(p->fused_attr, ops);
+        status = onednn.primitive_attr_set_post_ops(p->fused_attr, ops);
     if (ops)
-        dnnl_post_ops_destroy(ops);
+        onednn.post_ops_destroy(ops);
     return status;
 }
 
@@ -272,19 +274,20 @@ static dnnl_status_t forward_desc(dnnl_primitive_desc_t *pd, const plan *p, cons
                                   bool fused) {
     const conv_options *o = p->options;
     dnnl_convolution_desc_t desc;
-    dnnl_status_t status = dnnl_convolution_forward_desc_init(
+    dnnl_status_t status = onednn.convolution_forward_desc_init(
         &desc, o->training ? dnnl_forward_training : dnnl_forward_inference,
         dnnl_convolution_direct, &p->src, &p->weights, fused && o->fuse_bias ? &p->bias : NULL,
         &p->dst, p->strides, p->before, p->after);
     if (status != dnnl_success)
         return status;
-    return dnnl_primitive_desc_create(pd, &desc, fused ? p->fused_attr : p->attr, b->engine, NULL);
+    return onednn.primitive_desc_create(pd, &desc, fused ? p->fused_attr : p->attr, b->engine,
+                                        NULL);
 }
 
 /* oneDNN falls back on its plain loops where no fast kernel knows the combination. */
 static bool is_reference(const_dnnl_primitive_desc_t pd) {
     const char *name = NULL;
-    return dnnl_primitive_desc_query(pd, dnnl_query_impl_info_str, 0, &name) == dnnl_success &&
+    return onednn.primitive_desc_query(pd, dnnl_query_impl_info_str, 0, &name) == dnnl_success &&
            strncmp(name, "ref", 3) == 0;
 }
 
@@ -295,7 +298,7 @@ static vqz_status plan_forward(conv *c, plan *p, vqz_diag *diag) {
     c->fused = anything && o->fuse_bias &&
                forward_desc(&p->forward, p, c->b, true) == dnnl_success;
     if (c->fused && is_reference(p->forward)) {
-        dnnl_primitive_desc_destroy(p->forward);
+        onednn.primitive_desc_destroy(p->forward);
         p->forward = NULL;
         c->fused = false;
     }
@@ -304,7 +307,7 @@ static vqz_status plan_forward(conv *c, plan *p, vqz_diag *diag) {
     c->add = c->fused && o->fuse_add;
 
     dnnl_primitive_desc_t copy;
-    DNNL_TRY(dnnl_primitive_desc_clone(&copy, p->forward), diag, "plan a convolution");
+    DNNL_TRY(onednn.primitive_desc_clone(&copy, p->forward), diag, "plan a convolution");
     VQZ_TRY(make_primitive(&c->forward, c->b, copy, diag));
     VQZ_TRY(make_weights(&c->weights, &c->weights_data, c->b, p->forward, dnnl_query_weights_md,
                          diag));
@@ -321,32 +324,32 @@ static vqz_status plan_backward(conv *c, plan *p, vqz_diag *diag) {
     VQZ_TRY(make_memory(&c->grad_src, c->b, &p->grad_src, DNNL_MEMORY_NONE, diag));
     VQZ_TRY(make_memory(&c->grad_dst, c->b, &p->grad_dst, DNNL_MEMORY_NONE, diag));
 
-    DNNL_TRY(dnnl_convolution_backward_data_desc_init(&desc, dnnl_convolution_direct, &p->grad_src,
-                                                      &p->weights, &p->grad_dst, p->strides,
-                                                      p->before, p->after),
+    DNNL_TRY(onednn.convolution_backward_data_desc_init(&desc, dnnl_convolution_direct,
+                                                        &p->grad_src, &p->weights, &p->grad_dst,
+                                                        p->strides, p->before, p->after),
              diag, "plan the gradient of a convolution");
-    DNNL_TRY(dnnl_primitive_desc_create(&pd, &desc, p->attr, c->b->engine, p->forward), diag,
+    DNNL_TRY(onednn.primitive_desc_create(&pd, &desc, p->attr, c->b->engine, p->forward), diag,
              "plan the gradient of a convolution");
     vqz_status status = make_weights(&c->back_weights, &c->back_weights_data, c->b, pd,
                                      dnnl_query_weights_md, diag);
-    if (status != VQZ_OK || dnnl_primitive_desc_clone(&copy, pd) != dnnl_success) {
-        dnnl_primitive_desc_destroy(pd);
+    if (status != VQZ_OK || onednn.primitive_desc_clone(&copy, pd) != dnnl_success) {
+        onednn.primitive_desc_destroy(pd);
         return status != VQZ_OK ? status : dnnl_fail(diag, dnnl_out_of_memory, "plan a gradient");
     }
-    dnnl_primitive_desc_destroy(pd);
+    onednn.primitive_desc_destroy(pd);
     VQZ_TRY(make_primitive(&c->backward_data, c->b, copy, diag));
     VQZ_TRY(make_reorder(&c->reorder_back, c->b, c->user, c->back_weights, p->attr, diag));
 
-    DNNL_TRY(dnnl_convolution_backward_weights_desc_init(&desc, dnnl_convolution_direct, &p->src,
-                                                         &p->grad_weights, NULL, &p->grad_dst,
-                                                         p->strides, p->before, p->after),
+    DNNL_TRY(onednn.convolution_backward_weights_desc_init(&desc, dnnl_convolution_direct, &p->src,
+                                                           &p->grad_weights, NULL, &p->grad_dst,
+                                                           p->strides, p->before, p->after),
              diag, "plan the weight gradient of a convolution");
-    DNNL_TRY(dnnl_primitive_desc_create(&pd, &desc, p->attr, c->b->engine, p->forward), diag,
+    DNNL_TRY(onednn.primitive_desc_create(&pd, &desc, p->attr, c->b->engine, p->forward), diag,
              "plan the weight gradient of a convolution");
     status = make_weights(&c->grad_weights, &c->grad_weights_data, c->b, pd,
                           dnnl_query_diff_weights_md, diag);
     if (status != VQZ_OK) {
-        dnnl_primitive_desc_destroy(pd);
+        onednn.primitive_desc_destroy(pd);
         return status;
     }
     VQZ_TRY(make_primitive(&c->backward_weights, c->b, pd, diag));
@@ -359,7 +362,7 @@ static vqz_status plan_all(conv *c, plan *p, vqz_diag *diag) {
     DNNL_TRY(make_attributes(p), diag, "describe a convolution");
     const dnnl_dims_t dims = {o->cout, o->cin, o->kernel, o->kernel};
     dnnl_memory_desc_t user;
-    DNNL_TRY(dnnl_memory_desc_init_by_tag(&user, 4, dims, dnnl_f32, dnnl_ohwi), diag,
+    DNNL_TRY(onednn.memory_desc_init_by_tag(&user, 4, dims, dnnl_f32, dnnl_ohwi), diag,
              "describe weights");
     VQZ_TRY(make_memory(&c->user, c->b, &user, DNNL_MEMORY_NONE, diag));
     VQZ_TRY(plan_forward(c, p, diag));
@@ -381,11 +384,11 @@ vqz_status conv_create(conv **c, backend *b, const conv_options *options, vqz_di
         status = plan_all(made, &p, diag);
     }
     if (p.forward)
-        dnnl_primitive_desc_destroy(p.forward);
+        onednn.primitive_desc_destroy(p.forward);
     if (p.attr)
-        dnnl_primitive_attr_destroy(p.attr);
+        onednn.primitive_attr_destroy(p.attr);
     if (p.fused_attr)
-        dnnl_primitive_attr_destroy(p.fused_attr);
+        onednn.primitive_attr_destroy(p.fused_attr);
     if (status != VQZ_OK) {
         conv_free(made);
         return status;
@@ -401,15 +404,15 @@ void conv_free(conv *c) {
                                &c->reorder, &c->reorder_back, &c->reorder_grad};
     for (size_t i = 0; i < sizeof primitives / sizeof *primitives; i++) {
         if (primitives[i]->primitive)
-            dnnl_primitive_destroy(primitives[i]->primitive);
+            onednn.primitive_destroy(primitives[i]->primitive);
         if (primitives[i]->scratchpad)
-            dnnl_memory_destroy(primitives[i]->scratchpad);
+            onednn.memory_destroy(primitives[i]->scratchpad);
     }
     dnnl_memory_t memories[] = {c->src, c->dst, c->grad_src, c->grad_dst, c->added, c->bias,
                                 c->user, c->weights, c->back_weights, c->grad_weights};
     for (size_t i = 0; i < sizeof memories / sizeof *memories; i++)
         if (memories[i])
-            dnnl_memory_destroy(memories[i]);
+            onednn.memory_destroy(memories[i]);
     winograd_free(c->winograd);
     backend_release(c->weights_data);
     backend_release(c->back_weights_data);
@@ -425,7 +428,7 @@ bool conv_fused(const conv *c) {
 
 /* oneDNN takes sources by the same non-const handle as destinations. */
 static dnnl_status_t point(dnnl_memory_t memory, const void *data) {
-    return dnnl_memory_set_data_handle(memory, (void *)(uintptr_t)data);
+    return onednn.memory_set_data_handle(memory, (void *)(uintptr_t)data);
 }
 
 enum { MAX_ARGS = 6 };
@@ -438,8 +441,8 @@ static vqz_status execute(const backend *b, const primitive *p, int count,
         DNNL_TRY(point(p->scratchpad, b->scratchpad), NULL, "use its scratchpad");
         args[count++] = (dnnl_exec_arg_t){DNNL_ARG_SCRATCHPAD, p->scratchpad};
     }
-    DNNL_TRY(dnnl_primitive_execute(p->primitive, b->stream, count, args), NULL, "run");
-    DNNL_TRY(dnnl_stream_wait(b->stream), NULL, "run");
+    DNNL_TRY(onednn.primitive_execute(p->primitive, b->stream, count, args), NULL, "run");
+    DNNL_TRY(onednn.stream_wait(b->stream), NULL, "run");
     return VQZ_OK;
 }
 

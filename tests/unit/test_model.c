@@ -1,6 +1,7 @@
 /*
  * test_model.c - model files: round trips, the values that apply at a quality, and damage.
  */
+#include "codec/internal.h"
 #include "format/container.h"
 #include "format/model_parts.h"
 #include "tests/support/random_model.h"
@@ -435,12 +436,44 @@ static void test_version(void **state) {
     }
 }
 
+/* The built-in model is taken on trust: it is the one of its file, and a copy is not. */
+static void test_built_in(void **state) {
+    (void)state;
+    size_t size;
+    const void *file = vqz_default_model(&size);
+    if (size == 0)
+        skip();
+    vqzi_model checked;
+    vqzi_buffer body = {0};
+    assert_int_equal(vqzi_model_parse(&checked, file, size, NULL, NULL), VQZ_OK);
+    vqzi_put_body(&body, &checked);
+    assert_int_equal(vqzi_buffer_status(&body), VQZ_OK);
+    assert_memory_equal(body.data, vqzi_default_body(), body.size);
+
+    vqz_model *loaded;
+    vqz_model_info info;
+    assert_int_equal(vqz_model_load(&loaded, file, size, NULL, NULL), VQZ_OK);
+    vqz_model_get_info(loaded, &info);
+    assert_memory_equal(info.hash, checked.hash, sizeof info.hash);
+    vqz_model_free(loaded);
+
+    uint8_t *damaged = malloc(size);
+    assert_non_null(damaged);
+    memcpy(damaged, file, size);
+    damaged[size / 2] ^= 1;
+    assert_int_not_equal(vqz_model_load(&loaded, damaged, size, NULL, NULL), VQZ_OK);
+    free(damaged);
+    vqzi_buffer_clear(&body);
+    vqzi_model_clear(&checked);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_round_trip),     cmocka_unit_test(test_hash),
         cmocka_unit_test(test_level_values),   cmocka_unit_test(test_registers),
         cmocka_unit_test(test_truncation),     cmocka_unit_test(test_bit_flips),
-        cmocka_unit_test(test_hostile_bodies), cmocka_unit_test(test_version)};
+        cmocka_unit_test(test_hostile_bodies), cmocka_unit_test(test_version),
+        cmocka_unit_test(test_built_in)};
     print_message("SEED=%llu\n", (unsigned long long)base_seed());
     return cmocka_run_group_tests_name("model", tests, NULL, NULL);
 }
