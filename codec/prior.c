@@ -272,6 +272,24 @@ void vqzi_prior_set_rate_bias(vqzi_prior_coder *coder, vqzi_level level, int bia
     coder->lambda = lambda_of(coder->prepared->model, level, bias);
 }
 
+uint64_t vqzi_prior_lambda(const vqzi_prior_coder *coder) {
+    return coder->lambda;
+}
+
+void vqzi_prior_look_up(const vqzi_prior_coder *coder, const vqzi_prior_tile *tile) {
+    const vqzi_model *model = coder->prepared->model;
+    for (uint32_t y = 0; y < tile->rows; y++) {
+        int16_t *latents = tile->latents + y * tile->latent_pitch;
+        for (uint32_t x = 0; x < tile->columns; x++)
+            for (uint32_t p = 0; p < model->plane_count; p++) {
+                const vqzi_prior_plane *plane = &coder->planes[p];
+                size_t code = tile->codes[p][y * tile->code_pitch + x];
+                for (uint32_t i = 0; i < plane->dims; i++)
+                    *latents++ = plane->values[code * plane->dims + i].latent;
+            }
+    }
+}
+
 void vqzi_prior_free(vqzi_prior_coder *coder) {
     if (!coder)
         return;
