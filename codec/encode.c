@@ -100,10 +100,8 @@ static vqz_status prepare_version_1(vqz_encoder *encoder, const vqzi_quantiser_o
 static vqz_status prepare(vqz_encoder *encoder, const vqz_model *model, vqz_diag *diag) {
     const vqz_context *context = encoder->context;
     const vqz_encode_options *request = &encoder->options;
-    const vqzi_prepared_net *synthesis;
-    if (vqzi_model_net(model, true, &encoder->net) != VQZ_OK ||
-        vqzi_model_net(model, false, &synthesis) != VQZ_OK)
-        return vqzi_fail(diag, VQZ_ERROR_MEMORY, "out of memory for the networks");
+    if (vqzi_model_net(model, true, &encoder->net) != VQZ_OK)
+        return vqzi_fail(diag, VQZ_ERROR_MEMORY, "out of memory for the analysis network");
     bool version_2 = encoder->model->prior.stage_count > 0;
     uint32_t stride = encoder->model->stride;
     uint32_t columns = (encoder->width + stride - 1) / stride;
@@ -130,11 +128,18 @@ static vqz_status prepare(vqz_encoder *encoder, const vqz_model *model, vqz_diag
         .entropy = request->entropy,
         .progressive = request->progressive != 0,
     };
-    uint32_t more_rows = version_2 ? vqzi_tile_writer_pixel_rows(&writer, synthesis) : 0;
-    more_rows = VQZI_MIN(more_rows, encoder->height);
-    uint64_t other = version_2 ? vqzi_tile_writer_memory(&writer, synthesis) +
-                                     more_rows * (uint64_t)row_bytes(encoder)
-                               : vqzi_quantiser_memory(encoder->model, &options) + indices;
+    uint32_t more_rows = 0;
+    uint64_t other;
+    if (version_2) {
+        if (vqzi_tile_writer_refines(&writer) &&
+            vqzi_model_net(model, false, &writer.synthesis) != VQZ_OK)
+            return vqzi_fail(diag, VQZ_ERROR_MEMORY, "out of memory for the synthesis network");
+        more_rows = VQZI_MIN(vqzi_tile_writer_pixel_rows(&writer), encoder->height);
+        other = vqzi_add_sizes(vqzi_tile_writer_memory(&writer),
+                               (uint64_t)more_rows * row_bytes(encoder));
+    } else {
+        other = vqzi_quantiser_memory(encoder->model, &options) + indices;
+    }
     if (needs_alpha_chunk(encoder))
         other += vqzi_alpha_memory(encoder->width);
     other += 2 * ((uint64_t)request->icc_size + request->exif_size); /* frame, payload */

@@ -4,31 +4,30 @@
  * Codes are chosen for the least |latent - entry|^2 + lambda * bits.  That stands in for the
  * squared error of the picture, E.  Near the chosen entries q, E(q + d) = E(q) + 2 g d + d' H d, g
  * = J' (decoded - picture),  H = J' J, where J is the Jacobian of the synthesis network.  H is
- * close to a multiple h of the identity; with it, E is h times the squared distance to q - g / h,
- * but for a constant.  So that is what the latents move to: t becomes q + KEEP (t - q) - STEP g /
- * h.  KEEP averages over the attempts, since H is not quite diagonal; with STEP = 1 - KEEP the
- * latents come to rest at q - g / h.  h is what the first attempt's error in the picture is to its
- * error in the latents.
+ * close to a diagonal, h; with that, E is but for a constant h times the squared distance to q - g
+ * / h.  So this is what the latents t move to: t becomes q + KEEP (t - q) - STEP g / h.  KEEP
+ * averages over the attempts, since H is not quite diagonal; with STEP = 1 - KEEP the latents come
+ * to rest at q - g / h.
+ *
+ * For an error of random signs, the mean square of its gradient in a channel is h there.
  */
 #include "codec/refine.h"
 #include "codec/adjoint.h"
 #include "codec/pixels.h"
 
 #include <stdlib.h>
-#include <stdio.h>
 #include <string.h>
 
 enum {
     WINDOW = 768,    /* pixels across */
     ERROR_BITS = 5,  /* fraction of an error in pixels */
-    RATIO_BITS = 16, /* fraction of 1 / h */
-
-
+    PROBE_BITS = 7,  /* errors of random signs are 1 or -1 times 2^PROBE_BITS */
+    RATIO_BITS = 16, /* fraction of latent / picture error */
+    STEP_BITS = 24,  /* fraction of STEP / h */
+    KEEP = 230,      /* 2^-8 */
+    STEP = 26        /* 2^-8 */
 };
 
-static int ev(const char*n,int d){const char*e=getenv(n);return e?atoi(e):d;}
-#define KEEP ev("KEEP",230)
-#define STEP ev("STEP",26)
 /* Latent positions, within the window and around it. */
 typedef struct window {
     vqzi_span x, y;         /* with the margin */
@@ -38,14 +37,13 @@ typedef struct window {
 struct vqzi_refiner {
     vqzi_refiner_options options;
     const vqzi_model *model;
-    const vqzi_prepared_net *net;
     vqzi_adjoint *adjoint;
     vqzi_net_plan plan;
     vqzi_executor *executor;
     uint32_t reach, margin, window_columns;
     int16_t *above;    /* (margin, columns, D): chosen, of the rows before `row` */
     int16_t *chosen;   /* (tile rows, columns, D) */
-    int16_t *gradient; /* (tile rows, columns, D), see step_shift */
+    int16_t *gradient; /* (tile rows, columns, D) */
     int16_t *work;     /* (threads, work_row) */
     size_t work_row;
     uint64_t *row_errors; /* (pixel rows of a window) */
@@ -53,7 +51,8 @@ struct vqzi_refiner {
     uint32_t row, rows;
     int16_t *latents;
     const int16_t *below;
-    uint64_t ratio; /* 1 / h, or 0 before the first measure */
+    uint64_t ratio; /* latent / picture error of the first attempt, or 0 before it */
+    int64_t steps[VQZI_MAX_LATENT_CHANNELS]; /* STEP / h */
 };
 
 /* ---- setting up ---- */
@@ -77,8 +76,8 @@ static uint32_t window_columns(const vqzi_refiner_options *options) {
     return (options->columns + count - 1) / count;
 }
 
-static void make_plan(vqzi_net_plan *plan, const vqzi_refiner_options *options,
-                      const vqzi_prepared_net *synthesis) {
+static void make_plan(vqzi_net_plan *plan, const vqzi_refiner_options *options) {
+    const vqzi_prepared_net *synthesis = options->synthesis;
     uint32_t stride = options->model->model.stride;
     uint32_t margin = vqzi_refiner_margin(synthesis, stride, options->tile_rows);
     uint64_t width = window_columns(options) + 4ull * find_reach(synthesis, stride);
@@ -87,24 +86,22 @@ static void make_plan(vqzi_net_plan *plan, const vqzi_refiner_options *options,
                         (uint32_t)VQZI_MIN(height, options->rows));
 }
 
-uint64_t vqzi_refiner_memory(const vqzi_refiner_options *options,
-                             const vqzi_prepared_net *synthesis) {
+uint64_t vqzi_refiner_memory(const vqzi_refiner_options *options) {
     const vqzi_model *model = &options->model->model;
-    uint32_t margin = vqzi_refiner_margin(synthesis, model->stride, options->tile_rows);
+    uint32_t margin = vqzi_refiner_margin(options->synthesis, model->stride, options->tile_rows);
     uint64_t rows = 2ull * options->tile_rows + margin;
     vqzi_net_plan plan;
-    make_plan(&plan, options, synthesis);
+    make_plan(&plan, options);
     uint64_t elements = vqzi_mul_sizes(rows * options->columns, model->latent_channels);
     elements = vqzi_add_sizes(
-        elements, vqzi_adjoint_elements(synthesis, &plan, options->context->team.threads));
+        elements, vqzi_adjoint_elements(options->synthesis, &plan, options->context->team.threads));
     return vqzi_add_sizes(vqzi_add_sizes(plan.memory, vqzi_mul_sizes(elements, sizeof(int16_t))),
                           (uint64_t)plan.height * model->stride * sizeof(uint64_t));
 }
 
-/* Bits of what move multiplies. */
-static int step_shift(const vqzi_refiner *refiner) {
-    enum { STEP_BITS = 8 };
-    return RATIO_BITS + STEP_BITS + ERROR_BITS + refiner->model->pixel_shift +
+/* A step is STEP times 2 to this power over the mean square of a probe's gradient. */
+static int step_scale(const vqzi_refiner *refiner) {
+    return STEP_BITS - 8 + 2 * PROBE_BITS - ERROR_BITS + refiner->model->pixel_shift +
            vqzi_adjoint_exponent(refiner->adjoint);
 }
 
@@ -116,11 +113,12 @@ static vqz_status prepare(vqzi_refiner *refiner) {
     const vqzi_refiner_options *options = &refiner->options;
     uint64_t row = (uint64_t)options->columns * refiner->model->latent_channels;
     int threads = options->context->team.threads;
-    make_plan(&refiner->plan, options, refiner->net);
-    refiner->reach = find_reach(refiner->net, refiner->model->stride);
-    refiner->margin = vqzi_refiner_margin(refiner->net, refiner->model->stride, options->tile_rows);
+    make_plan(&refiner->plan, options);
+    refiner->reach = find_reach(options->synthesis, refiner->model->stride);
+    refiner->margin =
+        vqzi_refiner_margin(options->synthesis, refiner->model->stride, options->tile_rows);
     refiner->window_columns = window_columns(options);
-    uint64_t elements = vqzi_adjoint_elements(refiner->net, &refiner->plan, threads);
+    uint64_t elements = vqzi_adjoint_elements(options->synthesis, &refiner->plan, threads);
     refiner->work_row = (size_t)(elements / (uint64_t)threads);
     refiner->above = allocate(refiner->margin * row, sizeof *refiner->above);
     refiner->chosen = allocate(options->tile_rows * row, sizeof *refiner->chosen);
@@ -131,8 +129,9 @@ static vqz_status prepare(vqzi_refiner *refiner) {
     if (!refiner->above || !refiner->chosen || !refiner->gradient || !refiner->work ||
         !refiner->row_errors)
         return VQZ_ERROR_MEMORY;
-    return vqzi_executor_create(&refiner->executor, refiner->net, &refiner->plan, options->level,
-                                &options->context->kernels, &options->context->team);
+    return vqzi_executor_create(&refiner->executor, options->synthesis, &refiner->plan,
+                                options->level, &options->context->kernels,
+                                &options->context->team);
 }
 
 vqz_status vqzi_refiner_create(vqzi_refiner **out, const vqzi_refiner_options *options) {
@@ -142,11 +141,9 @@ vqz_status vqzi_refiner_create(vqzi_refiner **out, const vqzi_refiner_options *o
         return VQZ_ERROR_MEMORY;
     refiner->options = *options;
     refiner->model = &options->model->model;
-    vqz_status status = vqzi_model_net(options->model, false, &refiner->net);
-    if (status == VQZ_OK)
-        status = vqzi_adjoint_create(&refiner->adjoint, refiner->net);
-    bool able =
-        status == VQZ_OK && refiner->adjoint && step_shift(refiner) > 0 && step_shift(refiner) < 63;
+    vqz_status status = vqzi_adjoint_create(&refiner->adjoint, options->synthesis);
+    bool able = status == VQZ_OK && refiner->adjoint && step_scale(refiner) >= 0 &&
+                step_scale(refiner) <= 40;
     if (able)
         status = prepare(refiner);
     if (able && status == VQZ_OK)
@@ -299,35 +296,72 @@ static void keep_row(const void *argument, int thread, int64_t y) {
            (size_t)(w->own_x.end - w->own_x.begin) * channels * sizeof(int16_t));
 }
 
+static uint64_t positions_of(const window *w) {
+    return (uint64_t)((w->x.end - w->x.begin) * (w->y.end - w->y.begin));
+}
+
+/* Decodes a window; the view is of the output. */
+static vqzi_view decode_window(vqzi_refiner *refiner, copy_job *copy, const window *w) {
+    refiner->plan.width = (uint32_t)(w->x.end - w->x.begin);
+    refiner->plan.height = (uint32_t)(w->y.end - w->y.begin);
+    *copy = (copy_job){refiner, w, vqzi_executor_begin(refiner->executor, 0, 0)};
+    vqzi_team_run(&refiner->options.context->team,
+                  positions_of(w) * copy->input.channels * VQZI_ELEMENT_WORK, 0,
+                  refiner->plan.height, load_row, copy);
+    return vqzi_executor_run(refiner->executor);
+}
+
 /* Sum of the squared errors of the window's own pixels, times 2^(2 ERROR_BITS). */
 static uint64_t measure_window(vqzi_refiner *refiner, const window *w, bool gradient) {
     const vqzi_refiner_options *options = &refiner->options;
     const vqzi_team *team = &options->context->team;
-    uint32_t height = (uint32_t)(w->y.end - w->y.begin), stride = refiner->model->stride;
-    uint64_t positions, sum = 0;
-
-    refiner->plan.width = (uint32_t)(w->x.end - w->x.begin);
-    refiner->plan.height = height;
-    copy_job copy = {refiner, w, vqzi_executor_begin(refiner->executor, 0, 0)};
-    positions = (uint64_t)height * refiner->plan.width;
-    uint64_t work = positions * refiner->model->latent_channels * VQZI_ELEMENT_WORK;
-    vqzi_team_run(team, work, 0, height, load_row, &copy);
+    uint64_t sum = 0;
+    copy_job copy;
     error_job errors = {
         refiner,
         w,
-        vqzi_executor_run(refiner->executor),
+        decode_window(refiner, &copy, w),
         exact(refiner, w->x, options->columns, options->pixels.width),
         exact(refiner, w->y, options->rows, options->pixels.height),
     };
-    vqzi_team_run(team, positions * stride * stride * errors.output.channels * VQZI_ELEMENT_WORK, 0,
-                  (int64_t)height * stride, error_row, &errors);
-    for (uint32_t y = 0; y < height * stride; y++)
+    uint32_t stride = refiner->model->stride, height = refiner->plan.height * stride;
+    vqzi_team_run(team,
+                  positions_of(w) * stride * stride * errors.output.channels * VQZI_ELEMENT_WORK, 0,
+                  height, error_row, &errors);
+    for (uint32_t y = 0; y < height; y++)
         sum += refiner->row_errors[y];
     if (gradient) {
         vqzi_adjoint_run(refiner->adjoint, refiner->executor, refiner->work);
-        vqzi_team_run(team, work, w->own_y.begin, w->own_y.end, keep_row, &copy);
+        vqzi_team_run(team, positions_of(w) * copy.input.channels * VQZI_ELEMENT_WORK,
+                      w->own_y.begin, w->own_y.end, keep_row, &copy);
     }
     return sum;
+}
+
+/* The steps of all channels, from a window with the codes as they are. */
+static void find_steps(vqzi_refiner *refiner, const window *w) {
+    uint64_t squares[VQZI_MAX_LATENT_CHANNELS] = {0};
+    uint32_t random = 1;
+    copy_job copy;
+    vqzi_view output = decode_window(refiner, &copy, w);
+    for (int64_t y = output.y.begin; y < output.y.end; y++) {
+        int16_t *row = output.data + (size_t)(y - output.y.begin) * output.pitch;
+        for (size_t i = 0; i < (size_t)(output.x.end - output.x.begin) * output.channels; i++) {
+            random = random * 1664525 + 1013904223;
+            row[i] = random >> 31 ? 1 << PROBE_BITS : -(1 << PROBE_BITS);
+        }
+    }
+    vqzi_adjoint_run(refiner->adjoint, refiner->executor, refiner->work);
+    for (int64_t y = 0; y < (int64_t)refiner->plan.height; y++) {
+        const int16_t *gradient = copy.input.data + (size_t)y * copy.input.pitch;
+        for (uint32_t x = 0; x < refiner->plan.width; x++)
+            for (uint32_t c = 0; c < copy.input.channels; c++, gradient++)
+                squares[c] += (uint64_t)(*gradient * *gradient);
+    }
+    for (uint32_t c = 0; c < copy.input.channels; c++) {
+        uint64_t mean = squares[c] / positions_of(w);
+        refiner->steps[c] = ((int64_t)STEP << step_scale(refiner)) / (int64_t)VQZI_MAX(mean, 1);
+    }
 }
 
 /* The squared distance of the chosen latents from those that they were chosen for. */
@@ -349,35 +383,46 @@ static uint64_t find_ratio(uint64_t latent, uint64_t picture) {
     return VQZI_MIN(VQZI_MAX(ratio, 1), (uint64_t)MOST);
 }
 
-uint64_t vqzi_refiner_measure(vqzi_refiner *refiner, bool gradient) {
+/* The window whose own columns begin at x. */
+static window window_at(const vqzi_refiner *refiner, int64_t x) {
     const vqzi_refiner_options *options = &refiner->options;
-    window w = {.own_y = {refiner->row, (int64_t)refiner->row + refiner->rows}};
-    uint64_t sum = 0;
+    int64_t end = VQZI_MIN(x + refiner->window_columns, (int64_t)options->columns);
+    window w = {.own_x = {x, end}, .own_y = {refiner->row, (int64_t)refiner->row + refiner->rows}};
+    w.x = widen(w.own_x, 2 * refiner->reach, options->columns);
     w.y = widen(w.own_y, refiner->margin, options->rows);
-    for (int64_t x = 0; x < options->columns; x += refiner->window_columns) {
-        w.own_x = (vqzi_span){x, VQZI_MIN(x + refiner->window_columns, (int64_t)options->columns)};
-        w.x = widen(w.own_x, 2 * refiner->reach, options->columns);
+    return w;
+}
+
+uint64_t vqzi_refiner_measure(vqzi_refiner *refiner, bool gradient) {
+    uint32_t columns = refiner->options.columns, step = refiner->window_columns;
+    uint64_t sum = 0;
+    for (uint32_t x = 0; x < columns; x += step) {
+        window w = window_at(refiner, x);
         sum += measure_window(refiner, &w, gradient);
     }
     sum >>= 2 * ERROR_BITS;
-    if (refiner->ratio == 0)
+    if (refiner->ratio == 0) {
+        window middle = window_at(refiner, columns / step / 2 * step);
         refiner->ratio = find_ratio(latent_error(refiner), sum);
-    if (getenv("DBG")) fprintf(stderr,"sse %llu ratio %llu shift %d exp %d\n",(unsigned long long)sum,(unsigned long long)refiner->ratio,step_shift(refiner),vqzi_adjoint_exponent(refiner->adjoint));
+        find_steps(refiner, &middle);
+    }
     return vqzi_mul_sizes(sum, refiner->ratio) >> RATIO_BITS;
 }
 
 static void move_row(const void *argument, int thread, int64_t y) {
     const vqzi_refiner *refiner = argument;
-    size_t count = row_elements(refiner), at = (size_t)y * count;
-    int keep=KEEP; int shift = step_shift(refiner), high = (1 << (refiner->model->latent_bits - 1)) - 1;
-    int64_t step = (int64_t)refiner->ratio * STEP, round = (int64_t)1 << (shift - 1);
+    size_t channels = refiner->model->latent_channels, at = (size_t)y * row_elements(refiner);
+    int64_t high = (1 << (refiner->model->latent_bits - 1)) - 1;
     (void)thread;
-    for (size_t i = at; i < at + count; i++) {
-        int chosen = refiner->chosen[i];
-        int kept = (keep * (refiner->latents[i] - chosen) + 128) >> 8;
-        int64_t moved = chosen + kept - ((refiner->gradient[i] * step + round) >> shift);
-        refiner->latents[i] = (int16_t)VQZI_MIN(VQZI_MAX(moved, (int64_t)-high - 1), (int64_t)high);
-    }
+    for (uint32_t x = 0; x < refiner->options.columns; x++)
+        for (size_t c = 0; c < channels; c++, at++) {
+            int chosen = refiner->chosen[at];
+            int64_t kept = (KEEP * (refiner->latents[at] - chosen) + 128) >> 8;
+            int64_t step =
+                (refiner->gradient[at] * refiner->steps[c] + (1 << (STEP_BITS - 1))) >> STEP_BITS;
+            refiner->latents[at] =
+                (int16_t)VQZI_MIN(VQZI_MAX(chosen + kept - step, -high - 1), high);
+        }
 }
 
 void vqzi_refiner_move(vqzi_refiner *refiner) {

@@ -22,6 +22,7 @@ typedef struct vqzi_pixel_ring {
 typedef struct vqzi_refiner_options {
     const vqz_context *context;
     const vqz_model *model;
+    const vqzi_prepared_net *synthesis; /* of the model */
     vqzi_level level;
     uint32_t columns, rows; /* of the latent */
     uint32_t tile_rows;     /* of a row of tiles */
@@ -34,8 +35,7 @@ typedef struct vqzi_refiner vqzi_refiner;
 uint32_t vqzi_refiner_margin(const vqzi_prepared_net *synthesis, uint32_t stride,
                              uint32_t tile_rows);
 /* Bytes that a refiner with these options allocates. */
-uint64_t vqzi_refiner_memory(const vqzi_refiner_options *options,
-                             const vqzi_prepared_net *synthesis);
+uint64_t vqzi_refiner_memory(const vqzi_refiner_options *options);
 /* *refiner is NULL for models whose synthesis network has no adjoint (adjoint.h). */
 VQZ_MUST_CHECK vqz_status vqzi_refiner_create(vqzi_refiner **refiner,
                                               const vqzi_refiner_options *options);

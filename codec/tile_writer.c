@@ -2,10 +2,10 @@
 #include "codec/tile_writer.h"
 
 #include <stdlib.h>
-#include <stdio.h>
+#include <string.h>
 
 enum { RANS, ZSTD, CODERS };
-enum { TRY_BOTH_EFFORT = 7, REFINE_EFFORT = 7 };
+enum { TRY_BOTH_EFFORT = 7 };
 
 /* The segments of one coder, scan after scan; within a scan in the order of the tiles. */
 typedef struct segments {
@@ -34,6 +34,7 @@ struct vqzi_tile_writer {
     int slots;                  /* rows of tiles that are held: with a refiner two, else one */
     int16_t *latents;           /* (slots, tile rows, columns, D) */
     attempt attempts[2];        /* the second with a refiner */
+    size_t code_bytes;          /* of one */
     vqz_status *statuses;       /* (tiles across) */
     segments segments[CODERS];
 };
@@ -46,7 +47,12 @@ static int count_workers(const vqzi_tile_writer_options *options, const vqzi_til
 
 /* How often latents are refined. */
 static int count_rounds(const vqzi_tile_writer_options *options) {
-    return getenv("ROUNDS")?atoi(getenv("ROUNDS")):options->effort < REFINE_EFFORT ? 0 : 2 << (options->effort - REFINE_EFFORT);
+    static const uint8_t rounds[] = {[7] = 2, [8] = 6, [9] = 16};
+    return rounds[options->effort];
+}
+
+bool vqzi_tile_writer_refines(const vqzi_tile_writer_options *options) {
+    return count_rounds(options) > 0;
 }
 
 static vqzi_refiner_options refiner_options(const vqzi_tile_writer_options *options,
@@ -54,6 +60,7 @@ static vqzi_refiner_options refiner_options(const vqzi_tile_writer_options *opti
     return (vqzi_refiner_options){
         .context = options->context,
         .model = options->model,
+        .synthesis = options->synthesis,
         .level = options->level,
         .columns = options->columns,
         .rows = options->rows,
@@ -62,27 +69,25 @@ static vqzi_refiner_options refiner_options(const vqzi_tile_writer_options *opti
     };
 }
 
-uint32_t vqzi_tile_writer_pixel_rows(const vqzi_tile_writer_options *options,
-                                     const vqzi_prepared_net *synthesis) {
+uint32_t vqzi_tile_writer_pixel_rows(const vqzi_tile_writer_options *options) {
     uint32_t stride = options->model->model.stride, rows = VQZI_TILE_HEIGHT / stride;
-    return count_rounds(options) == 0
-               ? 0
-               : 2 * VQZI_TILE_HEIGHT + stride * vqzi_refiner_margin(synthesis, stride, rows);
+    return vqzi_tile_writer_refines(options)
+               ? 2 * VQZI_TILE_HEIGHT +
+                     stride * vqzi_refiner_margin(options->synthesis, stride, rows)
+               : 0;
 }
 
-uint64_t vqzi_tile_writer_memory(const vqzi_tile_writer_options *options,
-                                 const vqzi_prepared_net *synthesis) {
+uint64_t vqzi_tile_writer_memory(const vqzi_tile_writer_options *options) {
     const vqzi_model *model = &options->model->model;
     vqzi_tiling tiling =
         vqzi_tiling_make(VQZI_VERSION_PRIOR, options->columns, options->rows, model->stride);
     uint64_t positions = (uint64_t)tiling.tile_rows * options->columns;
     uint64_t segment_count = (uint64_t)tiling.across * tiling.down *
                              (options->progressive ? model->prior.stage_count : 1);
-    int copies = 1;
-    uint64_t refiner = 0;
-    if (count_rounds(options) > 0) {
+    uint64_t refiner = 0, copies = 1;
+    if (vqzi_tile_writer_refines(options)) {
         vqzi_refiner_options refine = refiner_options(options, &tiling);
-        refiner = vqzi_refiner_memory(&refine, synthesis);
+        refiner = vqzi_refiner_memory(&refine);
         copies = 2;
     }
     return refiner +
@@ -136,12 +141,13 @@ vqz_status vqzi_tile_writer_create(vqzi_tile_writer **out,
         status = vqzi_refiner_create(&writer->refiner, &refine);
         writer->slots = writer->refiner ? 2 : 1;
     }
+    writer->code_bytes = positions * model->plane_count * sizeof(uint16_t);
     if (ready)
         writer->latents = malloc((size_t)writer->slots * positions * model->latent_channels *
                                  sizeof *writer->latents);
     for (int i = 0; i < writer->slots && ready; i++) {
         attempt *a = &writer->attempts[i];
-        a->codes = malloc(positions * model->plane_count * sizeof *a->codes);
+        a->codes = malloc(writer->code_bytes);
         a->streams = calloc(across * writer->scan_count, sizeof *a->streams);
         ready = a->codes && a->streams;
     }
@@ -208,6 +214,7 @@ typedef struct tile_row {
     uint32_t row, rows;
     int16_t *latents;
     const attempt *attempt;
+    bool again; /* its codes are a start */
 } tile_row;
 
 /* Tile `index` of the row, and its codes' planes. */
@@ -236,7 +243,7 @@ static void encode_tile(const void *argument, int thread, int64_t index) {
     for (uint32_t scan = 0; scan < writer->scan_count; scan++)
         streams[scan].size = 0;
     writer->statuses[index] =
-        vqzi_prior_encode(writer->workers[thread], &tile, getenv("INNER")?atoi(getenv("INNER")):6,
+        vqzi_prior_encode(writer->workers[thread], &tile, writer->options.effort, job->again,
                           writer->scan_count, wanted ? streams : NULL);
 }
 
@@ -291,7 +298,7 @@ static vqz_status refine(const vqzi_tile_writer *writer, tile_row *job) {
     for (int round = 0;; round++) {
         job->attempt = next;
         VQZ_TRY(encode_tiles(job));
-        uint64_t cost = judge(job, round < writer->rounds); if (getenv("DBG")) { size_t by=0; for (size_t i = 0; i < writer->tiling.across * writer->scan_count; i++) by += job->attempt->streams[i].size; fprintf(stderr,"round %d bytes %zu cost %llu err %llu lam %llu\n",round,by,(unsigned long long)cost,(unsigned long long)(cost-8*by*vqzi_prior_lambda(writer->workers[0])),(unsigned long long)vqzi_prior_lambda(writer->workers[0])); }
+        uint64_t cost = judge(job, round < writer->rounds);
         if (cost < least || round == 0) {
             const attempt *other = best;
             least = cost;
@@ -300,6 +307,9 @@ static vqz_status refine(const vqzi_tile_writer *writer, tile_row *job) {
         }
         if (round == writer->rounds)
             break;
+        if (next != job->attempt)
+            memcpy(next->codes, job->attempt->codes, writer->code_bytes);
+        job->again = true;
         vqzi_refiner_move(writer->refiner);
     }
     job->attempt = best;
@@ -370,7 +380,7 @@ static vqz_status is_contest(const tile_row *job, bool *contest) {
 }
 
 static vqz_status write_row(vqzi_tile_writer *writer, uint32_t row, uint32_t rows) {
-    tile_row job = {writer, row, rows, slot_of(writer, row), &writer->attempts[0]};
+    tile_row job = {writer, row, rows, slot_of(writer, row), &writer->attempts[0], false};
     VQZ_TRY(writer->refiner ? refine(writer, &job) : encode_tiles(&job));
     if (writer->segments[RANS].wanted)
         VQZ_TRY(collect(&job, &writer->segments[RANS]));

@@ -24,16 +24,18 @@ typedef struct vqzi_tile_writer_options {
     int rate_bias;
     int entropy;
     bool progressive;
-    vqzi_pixel_ring pixels; /* for efforts that refine; see pixel_rows */
+    /* for a writer that refines (refine.h), else NULL and zeros: */
+    const vqzi_prepared_net *synthesis;
+    vqzi_pixel_ring pixels;
 } vqzi_tile_writer_options;
 
 typedef struct vqzi_tile_writer vqzi_tile_writer;
+/* Whether one with these options decodes what it writes and looks for better codes. */
+bool vqzi_tile_writer_refines(const vqzi_tile_writer_options *options);
 /* Rows of pixels that have to stay in the ring beyond those that the analysis looks at. */
-uint32_t vqzi_tile_writer_pixel_rows(const vqzi_tile_writer_options *options,
-                                     const vqzi_prepared_net *synthesis);
+uint32_t vqzi_tile_writer_pixel_rows(const vqzi_tile_writer_options *options);
 /* Bytes that a writer with these options allocates, but the segments. */
-uint64_t vqzi_tile_writer_memory(const vqzi_tile_writer_options *options,
-                                 const vqzi_prepared_net *synthesis);
+uint64_t vqzi_tile_writer_memory(const vqzi_tile_writer_options *options);
 VQZ_MUST_CHECK vqz_status vqzi_tile_writer_create(vqzi_tile_writer **writer,
                                                   const vqzi_tile_writer_options *options);
 void vqzi_tile_writer_free(vqzi_tile_writer *writer);

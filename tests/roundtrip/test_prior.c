@@ -116,10 +116,10 @@ static void check_tile(test_random *random, const vqz_model *model, uint32_t row
     tile_init(&result, raw, rows, columns);
     draw_latents(&source, random, raw);
     int effort = test_random_range(random, 1, 9);
-    assert_int_equal(vqzi_prior_encode(coders[0], &source.tile, effort, stages, streams), VQZ_OK);
-    assert_int_equal(vqzi_prior_encode(coders[0], &source.tile, effort, 1, &streams[stages]),
+    assert_int_equal(vqzi_prior_encode(coders[0], &source.tile, effort, false, stages, streams), VQZ_OK);
+    assert_int_equal(vqzi_prior_encode(coders[0], &source.tile, effort, false, 1, &streams[stages]),
                      VQZ_OK);
-    assert_int_equal(vqzi_prior_encode(coders[1], &source.tile, effort, 1, &again), VQZ_OK);
+    assert_int_equal(vqzi_prior_encode(coders[1], &source.tile, effort, false, 1, &again), VQZ_OK);
     assert_int_equal(again.size, streams[stages].size);
     if (again.size > 0)
         assert_memory_equal(again.data, streams[stages].data, again.size);
