@@ -224,9 +224,9 @@ static void put_row(int16_t *values, const int16_t *gradient, size_t count, cons
         for (size_t i = 0; i < count; i++)
             values[i] = values[i] > 0 ? gradient[i] : 0;
     } else {
-        int slope = op->slope;
+        int slope = op->slope, round = 1 << (slope - 1);
         for (size_t i = 0; i < count; i++)
-            values[i] = (int16_t)(values[i] < 0 ? gradient[i] >> slope : gradient[i]);
+            values[i] = (int16_t)(values[i] < 0 ? (gradient[i] + round) >> slope : gradient[i]);
     }
 }
 
