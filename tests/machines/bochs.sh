@@ -108,7 +108,7 @@ END
     true >"console.$2"
     true >bochs.log
     TERM=vt100 timeout --foreground -s KILL "$LIMIT" "$BOCHS" -q -f bochsrc -rc commands \
-        </dev/null >screen 2>&1 || true
+        </dev/null >screen 2>&1 || [ $? -ne 137 ] || echo "$2: stopped after $LIMIT seconds"
     tr -d '\r' <"console.$2" >log
     sed -n 's/^= //p' log >"result.$2"
 }
