@@ -243,6 +243,21 @@ check-machines: $(BUILD)/vqz $(BUILD)/tests/machines/encodes
 deps-machines:
 	@tests/machines/machines.sh deps $(BUILD)/machines $(MACHINES)
 
+# The kernels for AVX-512, its VNNI, and AVX-VNNI on processors that Bochs emulates; see the script.
+#   SETS="avx512"    of avx512 avx512vnni avxvnni        PART=1   all cases of test_kernels, not every 4th
+#   BOCHS=program    another one than Debian 12's, which has no processor with AVX-VNNI
+AVX512_BUILD := $(BUILD)/avx512
+.PHONY: check-avx512
+check-avx512:
+	@$(MAKE) --no-print-directory $(JOBS) TRAINER= BUILD=$(AVX512_BUILD) \
+	    $(addprefix $(AVX512_BUILD)/,vqz tests/kernels/test_kernels tests/machines/encodes)
+	@BOCHS='$(BOCHS)' SETS='$(SETS)' PART='$(PART)' tests/machines/bochs.sh check $(AVX512_BUILD)
+
+# Bochs, what makes a CD to boot from, and a kernel: packages of Debian 12.
+.PHONY: deps-avx512
+deps-avx512:
+	@tests/machines/bochs.sh deps $(AVX512_BUILD)
+
 # Hostile bytes: clang's libFuzzer with the sanitizers, each target for TIME seconds from the committed
 # seeds and what earlier runs found ($(FUZZ_BUILD)/corpus).  See tests/README.md.
 FUZZ_BUILD ?= build-fuzz
@@ -419,6 +434,7 @@ help:
 	@echo 'make check-spec  the second decoder (spec/decoder) beside the library; COUNT=1000 SEED=1'
 	@echo 'make check-kill  COUNT=200: kill compress, decompress and train so often, and look what is left'
 	@echo 'make check-machines  the codec on other processors under qemu; make deps-machines installs what it needs'
+	@echo 'make check-avx512  AVX-512 and VNNI on processors emulated by Bochs; make deps-avx512 installs what it needs'
 	@echo 'make deps        install the Debian packages that are missing (demo and check do so too)'
 	@echo 'make install     to PREFIX ($(PREFIX)), below DESTDIR; make uninstall removes it again'
 	@echo 'make pictures    draw samples/pictures again'

@@ -1,5 +1,5 @@
 /*
- * encodes.c - files and pixels that must be the same on every machine; check.sh compares them.
+ * encodes.c - files and pixels that must be the same on every machine; machines.sh and bochs.sh compare them.
  *
  *   encodes CPU THREADS
  *
