@@ -8,9 +8,9 @@
 #include "codec/internal.h"
 #include "tests/support/file_maker.h"
 
-#include <cmocka.h>
-#include <setjmp.h>
 #include <stdarg.h>
+#include <setjmp.h>
+#include <cmocka.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
