@@ -31,7 +31,8 @@ struct vqz_encoder {
     vqzi_stream_coder *coder;
     uint16_t *indices; /* (planes, tile rows, columns) of one row of container tiles */
     /* both */
-    uint8_t *ring;        /* (job.band, width, channels): row y at y modulo job.band */
+    uint8_t *ring; /* (ring_rows, width, channels): row y at y modulo ring_rows */
+    uint32_t ring_rows;
     uint32_t rows;        /* of pixels, written so far */
     uint32_t latent_rows; /* analysed so far */
     vqzi_alpha alpha;
@@ -105,8 +106,8 @@ static vqz_status prepare(vqz_encoder *encoder, const vqz_model *model, vqz_diag
     uint32_t stride = encoder->model->stride;
     uint32_t columns = (encoder->width + stride - 1) / stride;
     uint32_t tile_rows = (version_2 ? VQZI_TILE_HEIGHT : VQZI_TILE) / stride;
-    uint64_t indices = (uint64_t)columns * tile_rows * encoder->model->plane_count *
-                       sizeof(uint16_t);
+    uint64_t indices =
+        (uint64_t)columns * tile_rows * encoder->model->plane_count * sizeof(uint16_t);
     vqzi_quantiser_options options = {
         .level = vqzi_model_level(encoder->model, request->quality),
         .encode = true,
@@ -127,8 +128,18 @@ static vqz_status prepare(vqz_encoder *encoder, const vqz_model *model, vqz_diag
         .entropy = request->entropy,
         .progressive = request->progressive != 0,
     };
-    uint64_t other = version_2 ? vqzi_tile_writer_memory(&writer)
-                               : vqzi_quantiser_memory(encoder->model, &options) + indices;
+    uint32_t more_rows = 0;
+    uint64_t other;
+    if (version_2) {
+        if (vqzi_tile_writer_refines(&writer) &&
+            vqzi_model_net(model, false, &writer.synthesis) != VQZ_OK)
+            return vqzi_fail(diag, VQZ_ERROR_MEMORY, "out of memory for the synthesis network");
+        more_rows = VQZI_MIN(vqzi_tile_writer_pixel_rows(&writer), encoder->height);
+        other = vqzi_add_sizes(vqzi_tile_writer_memory(&writer),
+                               (uint64_t)more_rows * row_bytes(encoder));
+    } else {
+        other = vqzi_quantiser_memory(encoder->model, &options) + indices;
+    }
     if (needs_alpha_chunk(encoder))
         other += vqzi_alpha_memory(encoder->width);
     other += 2 * ((uint64_t)request->icc_size + request->exif_size); /* frame, payload */
@@ -137,8 +148,11 @@ static vqz_status prepare(vqz_encoder *encoder, const vqz_model *model, vqz_diag
 
     vqz_status status = VQZ_ERROR_MEMORY;
     size_t ring;
-    if (vqzi_mul(encoder->job.band, row_bytes(encoder), &ring))
+    encoder->ring_rows = VQZI_MIN(encoder->job.band + more_rows, encoder->height);
+    if (vqzi_mul(encoder->ring_rows, row_bytes(encoder), &ring))
         encoder->ring = malloc(ring);
+    writer.pixels = (vqzi_pixel_ring){encoder->ring, encoder->ring_rows, encoder->width,
+                                      encoder->height, encoder->channels};
     if (encoder->ring)
         status = vqzi_job_open(&encoder->job, context, encoder->net, options.level);
     if (status == VQZ_OK)
@@ -192,7 +206,7 @@ static void load_row(const void *job, int thread, int64_t row) {
     size_t y = (size_t)VQZI_MIN(row, (int64_t)encoder->height - 1);
     (void)thread;
     vqzi_pixels_load_row(&tile->input, row,
-                         encoder->ring + y % encoder->job.band * row_bytes(encoder),
+                         encoder->ring + y % encoder->ring_rows * row_bytes(encoder),
                          encoder->width, encoder->channels);
 }
 
@@ -213,8 +227,8 @@ static void quantise_row(const void *job, int thread, int64_t row) {
         return;
     }
     for (uint32_t p = 0; p < encoder->model->plane_count; p++)
-        planes[p] = encoder->indices +
-                    ((size_t)p * tile_rows + (size_t)row % tile_rows) * columns + tile->x;
+        planes[p] = encoder->indices + ((size_t)p * tile_rows + (size_t)row % tile_rows) * columns +
+                    tile->x;
     vqzi_quantise_row(encoder->quantiser, thread, latents, width, planes);
 }
 
@@ -233,9 +247,8 @@ static void encode_work_tile(const void *argument, int worker, int64_t index) {
     vqzi_team_run(team, pixels * input->channels * VQZI_ELEMENT_WORK, input->y.begin, input->y.end,
                   load_row, &tile);
     tile.latents = vqzi_executor_run(job->executors[worker]);
-    uint64_t work = encoder->writer
-                        ? (uint64_t)encoder->model->latent_channels * VQZI_ELEMENT_WORK
-                        : vqzi_quantiser_work(encoder->quantiser);
+    uint64_t work = encoder->writer ? (uint64_t)encoder->model->latent_channels * VQZI_ELEMENT_WORK
+                                    : vqzi_quantiser_work(encoder->quantiser);
     vqzi_team_run(team, width * height * work, y, (int64_t)(y + height), quantise_row, &tile);
 }
 
@@ -260,8 +273,8 @@ static vqz_status encode_rows(vqz_encoder *encoder) {
     const vqzi_job *job = &encoder->job;
     while (encoder->latent_rows < job->rows) {
         int64_t begin = encoder->latent_rows, end = begin + job->plan.tile_height;
-        vqzi_span input = vqzi_net_input_span(encoder->net, job->plan.height,
-                                              (vqzi_span){begin, end});
+        vqzi_span input =
+            vqzi_net_input_span(encoder->net, job->plan.height, (vqzi_span){begin, end});
         if (encoder->rows < VQZI_MIN(input.end, (int64_t)encoder->height))
             break;
         vqzi_job_run_band(job, encode_work_tile, encoder);
@@ -276,7 +289,7 @@ static vqz_status encode_rows(vqz_encoder *encoder) {
 
 static vqz_status add_row(vqz_encoder *encoder, const uint8_t *row) {
     VQZ_TRY(encode_rows(encoder)); /* what the next row overwrites in the ring is done with */
-    memcpy(encoder->ring + encoder->rows % encoder->job.band * row_bytes(encoder), row,
+    memcpy(encoder->ring + encoder->rows % encoder->ring_rows * row_bytes(encoder), row,
            row_bytes(encoder));
     encoder->rows++;
     return needs_alpha_chunk(encoder)
@@ -290,8 +303,8 @@ static vqz_status encoding_failed(vqz_status status, vqz_diag *diag) {
 
 vqz_status vqz_encoder_write(vqz_encoder *encoder, const uint8_t *rows, size_t stride,
                              uint32_t count, vqz_diag *diag) {
-    VQZ_TRY(vqzi_check_rows(rows, stride, row_bytes(encoder), encoder->rows, count,
-                            encoder->height, diag));
+    VQZ_TRY(vqzi_check_rows(rows, stride, row_bytes(encoder), encoder->rows, count, encoder->height,
+                            diag));
     for (; count > 0; count--, rows += stride) {
         vqz_status status = add_row(encoder, rows);
         if (status != VQZ_OK)

@@ -1,23 +1,13 @@
 /*
  * net.c - prepares and runs integer networks; see net.h for how tiles, margins and buffers work.
  */
-#include "codec/net.h"
+#include "codec/executor.h"
 
 #include <stdlib.h>
 #include <string.h>
 
 /* Taps of a row, and what makes the last pair whole. */
 enum { MAX_RUN = 5 * VQZI_MAX_CHANNELS + 1 };
-
-struct vqzi_executor {
-    const vqzi_prepared_net *prepared;
-    const vqzi_net_plan *plan;
-    vqzi_kernels kernels;
-    const vqzi_team *team;
-    int32_t *offsets[VQZI_MAX_OPS];  /* CONV: bias + rounding at this level, padded to 16 */
-    int16_t *slots[VQZI_MAX_OPS + 1];
-    vqzi_view views[VQZI_MAX_OPS + 1];
-};
 
 static uint32_t round_up(uint32_t value, uint32_t multiple) {
     return (value + multiple - 1) / multiple * multiple;
@@ -212,8 +202,8 @@ static uint32_t choose_slot(vqzi_net_plan *plan, const int64_t *busy_until, int6
     return best;
 }
 
-void vqzi_net_plan_make(vqzi_net_plan *plan, const vqzi_prepared_net *prepared, uint32_t width,
-                        uint32_t height, uint32_t tile_width, uint32_t tile_height) {
+static void make_plan(vqzi_net_plan *plan, const vqzi_prepared_net *prepared, uint32_t width,
+                      uint32_t height, uint32_t tile_width, uint32_t tile_height, bool keep) {
     uint64_t widths[VQZI_MAX_OPS + 1], heights[VQZI_MAX_OPS + 1];
     int64_t busy_until[VQZI_MAX_OPS + 1] = {0};
     uint32_t registers = prepared->net->op_count + 1;
@@ -234,11 +224,23 @@ void vqzi_net_plan_make(vqzi_net_plan *plan, const vqzi_prepared_net *prepared, 
         uint32_t slot = choose_slot(plan, busy_until, (int64_t)r - 1, need);
         plan->slot[r] = (uint8_t)slot;
         plan->elements[slot] = VQZI_MAX(plan->elements[slot], need);
-        busy_until[slot] = (int64_t)prepared->last_use[r];
+        busy_until[slot] = keep ? INT64_MAX : (int64_t)prepared->last_use[r];
     }
     for (uint32_t s = 0; s < plan->slot_count; s++)
         plan->memory = vqzi_add_sizes(plan->memory,
                                       vqzi_mul_sizes(plan->elements[s], sizeof(int16_t)));
+}
+
+void vqzi_net_plan_make(vqzi_net_plan *plan, const vqzi_prepared_net *prepared, uint32_t width,
+                        uint32_t height, uint32_t tile_width, uint32_t tile_height) {
+    make_plan(plan, prepared, width, height, tile_width, tile_height, false);
+}
+
+void vqzi_net_plan_whole(vqzi_net_plan *plan, const vqzi_prepared_net *prepared, uint32_t width,
+                         uint32_t height) {
+    make_plan(plan, prepared, width, height,
+              (uint32_t)register_size(prepared, prepared->net->op_count, width),
+              (uint32_t)register_size(prepared, prepared->net->op_count, height), true);
 }
 
 /* ---- running ---- */
@@ -328,12 +330,6 @@ vqzi_view vqzi_executor_begin(vqzi_executor *executor, uint32_t x, uint32_t y) {
     return executor->views[0];
 }
 
-/* Element at a position that lies in the view or its margin. */
-static int16_t *at(const vqzi_view *view, int64_t y, int64_t x) {
-    return view->data + (y - view->y.begin) * (int64_t)view->pitch +
-           (x - view->x.begin) * (int64_t)view->channels;
-}
-
 typedef struct op_job {
     const vqzi_executor *executor;
     uint32_t op;
@@ -347,30 +343,30 @@ static void run_row(const void *argument, int thread, int64_t y) {
     const vqzi_conv *conv = &executor->prepared->convs[i];
     const vqzi_view *src = &executor->views[op->src], *dst = &executor->views[i + 1];
     int64_t width = dst->x.end - dst->x.begin;
-    int16_t *out = at(dst, y, dst->x.begin);
+    int16_t *out = vqzi_view_at(dst, y, dst->x.begin);
 
     (void)thread;
     if (op->kind == VQZI_CONV) {
         int pad = (op->kernel - 1) / 2;
         vqzi_conv_job job = {conv, executor->offsets[i],
-                             at(src, y * op->stride - pad, dst->x.begin * op->stride - pad),
+                             vqzi_view_at(src, y * op->stride - pad, dst->x.begin * op->stride - pad),
                              src->pitch, NULL, out, (uint32_t)width};
         if (op->add != VQZI_NO_REGISTER)
-            job.add = at(&executor->views[op->add], y, dst->x.begin);
+            job.add = vqzi_view_at(&executor->views[op->add], y, dst->x.begin);
         executor->kernels.conv(&job);
     } else if (op->kind == VQZI_ACT) {
-        executor->kernels.act(out, at(src, y, dst->x.begin), (size_t)width * dst->channels,
+        executor->kernels.act(out, vqzi_view_at(src, y, dst->x.begin), (size_t)width * dst->channels,
                               op->activation == VQZI_LEAKY ? op->slope : 0,
                               op->activation == VQZI_RELU ? 0 : INT16_MIN);
     } else if (op->kind == VQZI_S2D) {
         size_t run = (size_t)op->block * src->channels;
         for (int64_t x = 0; x < width; x++)
             for (int dy = 0; dy < op->block; dy++, out += run)
-                memcpy(out, at(src, y * op->block + dy, (dst->x.begin + x) * op->block),
+                memcpy(out, vqzi_view_at(src, y * op->block + dy, (dst->x.begin + x) * op->block),
                        run * sizeof *out);
     } else {
         size_t run = (size_t)op->block * dst->channels;
-        const int16_t *in = at(src, y / op->block, dst->x.begin / op->block) +
+        const int16_t *in = vqzi_view_at(src, y / op->block, dst->x.begin / op->block) +
                             (size_t)(y % op->block) * run;
         for (int64_t x = 0; x < width; x += op->block, in += src->channels, out += run)
             memcpy(out, in, run * sizeof *out);

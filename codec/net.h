@@ -75,6 +75,10 @@ typedef struct vqzi_net_plan {
 void vqzi_net_plan_make(vqzi_net_plan *plan, const vqzi_prepared_net *prepared, uint32_t width,
                         uint32_t height, uint32_t tile_width, uint32_t tile_height);
 
+/* For one tile that is the whole picture, every register of which stays. */
+void vqzi_net_plan_whole(vqzi_net_plan *plan, const vqzi_prepared_net *prepared, uint32_t width,
+                         uint32_t height);
+
 /* Work memory of one network at one quality level; runs on the threads of the team. */
 typedef struct vqzi_executor vqzi_executor;
 VQZ_MUST_CHECK vqz_status vqzi_executor_create(vqzi_executor **executor,

@@ -158,11 +158,10 @@ uint64_t vqzi_prior_memory(const vqzi_model *model, uint32_t rows, uint32_t colu
                         context_elements(rows, columns, most.own) + 2 * most.hidden + most.outputs +
                         most.codes + 2 * most.values;
     uint64_t words = columns * most.hidden + most.offsets;
-    if (encode) { /* further passes; readers; symbols, escapes among them, in an array that doubles
-                   */
+    if (encode) { /* further passes; symbols, escapes among them, in an array that doubles */
         elements += columns * (2 * most.hidden + most.outputs);
-        words += (VQZI_PRIOR_READERS + (uint64_t)rows * columns) * most.hidden + most.outputs +
-                 4ull * rows * columns * model->plane_count;
+        words +=
+            (uint64_t)rows * columns * most.hidden + 4ull * rows * columns * model->plane_count;
     }
     return elements * sizeof(int16_t) + words * sizeof(int32_t);
 }
@@ -272,6 +271,24 @@ void vqzi_prior_set_rate_bias(vqzi_prior_coder *coder, vqzi_level level, int bia
     coder->lambda = lambda_of(coder->prepared->model, level, bias);
 }
 
+uint64_t vqzi_prior_lambda(const vqzi_prior_coder *coder) {
+    return coder->lambda;
+}
+
+void vqzi_prior_look_up(const vqzi_prior_coder *coder, const vqzi_prior_tile *tile) {
+    const vqzi_model *model = coder->prepared->model;
+    for (uint32_t y = 0; y < tile->rows; y++) {
+        int16_t *latents = tile->latents + y * tile->latent_pitch;
+        for (uint32_t x = 0; x < tile->columns; x++)
+            for (uint32_t p = 0; p < model->plane_count; p++) {
+                const vqzi_prior_plane *plane = &coder->planes[p];
+                size_t code = tile->codes[p][y * tile->code_pitch + x];
+                for (uint32_t i = 0; i < plane->dims; i++)
+                    *latents++ = plane->values[code * plane->dims + i].latent;
+            }
+    }
+}
+
 void vqzi_prior_free(vqzi_prior_coder *coder) {
     if (!coder)
         return;
@@ -293,8 +310,6 @@ void vqzi_prior_free(vqzi_prior_coder *coder) {
     free(coder->row_hidden[1]);
     free(coder->row_outputs);
     free(coder->known_sums);
-    free(coder->reader_sums);
-    free(coder->kept);
     vqzi_rans_encoder_clear(&coder->rans);
     free(coder);
 }
@@ -314,15 +329,6 @@ vqz_status vqzi_prior_reserve_passes(vqzi_prior_coder *coder) {
     return coder->row_hidden[0] && coder->row_hidden[1] && coder->row_outputs && coder->known_sums
                ? VQZ_OK
                : VQZ_ERROR_MEMORY;
-}
-
-vqz_status vqzi_prior_reserve_readers(vqzi_prior_coder *coder) {
-    sizes most = find_sizes(coder->prepared->model);
-    if (!coder->reader_sums)
-        coder->reader_sums = allocate(VQZI_PRIOR_READERS * most.hidden, sizeof *coder->reader_sums);
-    if (!coder->kept)
-        coder->kept = allocate(most.outputs, sizeof *coder->kept);
-    return coder->reader_sums && coder->kept ? VQZ_OK : VQZ_ERROR_MEMORY;
 }
 
 /* ---- running ---- */
@@ -426,26 +432,12 @@ const int16_t *vqzi_prior_outputs(vqzi_prior_coder *coder, uint32_t y, uint32_t 
     return run_rest(coder);
 }
 
-void vqzi_prior_position_sums(vqzi_prior_coder *coder, uint32_t y, uint32_t x, int32_t *sums) {
-    const vqzi_prepared_stage *stage = coder->stage;
-    vqzi_conv_job left = {
-        &stage->left, NULL, vqzi_prior_own(coder, y, (int64_t)x - stage->reach), 0, NULL, NULL, 1};
-    sum_row(coder, y, x, 1, sums);
-    coder->kernels.sums(&left, sums);
-}
-
 /* The first layer once all its taps are summed up. */
 static vqzi_conv without_taps(const vqzi_prepared_stage *stage) {
     vqzi_conv none = stage->left;
     none.kernel = 0;
     none.pairs = 0;
     return none;
-}
-
-const int16_t *vqzi_prior_finish(vqzi_prior_coder *coder, const int32_t *sums) {
-    vqzi_conv none = without_taps(coder->stage);
-    coder->kernels.matvec(&none, sums, coder->outputs, coder->hidden[0]);
-    return run_rest(coder);
 }
 
 const int16_t *vqzi_prior_row_outputs(vqzi_prior_coder *coder, uint32_t y) {

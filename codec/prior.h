@@ -28,6 +28,8 @@ VQZ_MUST_CHECK vqz_status vqzi_prior_create(vqzi_prior_coder **coder,
 void vqzi_prior_free(vqzi_prior_coder *coder);
 /* See vqz_encode_options. */
 void vqzi_prior_set_rate_bias(vqzi_prior_coder *coder, vqzi_level level, int bias);
+/* Squared latent units that a bit costs an encoder. */
+uint64_t vqzi_prior_lambda(const vqzi_prior_coder *coder);
 
 /* Multiply-accumulates of a position, as team.h counts work. */
 uint64_t vqzi_prior_work(const vqzi_model *model);
@@ -44,9 +46,12 @@ typedef struct vqzi_prior_tile {
 
 /* Chooses the codes of a tile's latents, which it only reads, and appends the stream of stage i to
    streams[i] (scans = stages), or of all stages to streams[0] (scans = 1), or none (streams NULL).
-   effort: see vqz_encode_options. */
+   effort: see vqz_encode_options; again: the tile's codes are those of similar latents, a start. */
 VQZ_MUST_CHECK vqz_status vqzi_prior_encode(vqzi_prior_coder *coder, const vqzi_prior_tile *tile,
-                                            int effort, uint32_t scans, vqzi_buffer *streams);
+                                            int effort, bool again, uint32_t scans,
+                                            vqzi_buffer *streams);
+/* The latents that a tile's codes stand for. */
+void vqzi_prior_look_up(const vqzi_prior_coder *coder, const vqzi_prior_tile *tile);
 /* Decodes a tile to latents and codes, each unless it is NULL.  sizes[i] bytes at data[i].  CORRUPT when
    a stream does not hold exactly these codes. */
 VQZ_MUST_CHECK vqz_status vqzi_prior_decode(vqzi_prior_coder *coder, const vqzi_prior_tile *tile,

@@ -19,8 +19,6 @@ enum {
     VQZI_PRIOR_MARGIN = 2, /* positions around a tile */
     VQZI_STARTS = 24,      /* of a table: 16, their end, and room that aligns it */
     VQZI_COST_BITS = 8,    /* fraction of a cost in bits */
-    /* positions that read a code of their stage, with 5 x 5 taps, and one more */
-    VQZI_PRIOR_READERS = 12 + 1
 };
 
 typedef struct vqzi_prepared_stage {
@@ -87,9 +85,6 @@ struct vqzi_prior_coder {
     int16_t *row_hidden[2], *row_outputs; /* (columns, hidden), (columns, outputs) */
     int32_t *known_sums;                  /* (rows, columns, hidden) */
     bool known_is_summed;                 /* they are those of this stage */
-    /* of one that weighs readers, else NULL */
-    int32_t *reader_sums; /* (READERS, hidden) */
-    int16_t *kept;        /* outputs of a position */
 };
 
 /* Starts a tile, then each stage in order; the codes of one must be placed before the next begins.
@@ -107,13 +102,6 @@ const int16_t *vqzi_prior_outputs(vqzi_prior_coder *coder, uint32_t y, uint32_t 
 void vqzi_prior_sum_known(vqzi_prior_coder *coder);
 const int16_t *vqzi_prior_row_outputs(vqzi_prior_coder *coder, uint32_t y);
 VQZ_MUST_CHECK vqz_status vqzi_prior_reserve_passes(vqzi_prior_coder *coder);
-
-/* For a position out of turn: the sums of its first layer (hidden), all taps included, and what the
-   last layer says to such sums. */
-void vqzi_prior_position_sums(vqzi_prior_coder *coder, uint32_t y, uint32_t x, int32_t *sums);
-const int16_t *vqzi_prior_finish(vqzi_prior_coder *coder, const int32_t *sums);
-/* Memory for it: READERS positions' sums. */
-VQZ_MUST_CHECK vqz_status vqzi_prior_reserve_readers(vqzi_prior_coder *coder);
 
 /* Elements of the sums of a position. */
 static inline size_t vqzi_prior_hidden(const vqzi_prepared_stage *stage) {

@@ -177,8 +177,8 @@ typedef struct vqz_encode_options {
     const void *exif;
     size_t exif_size; /* EXIF block to keep (TIFF structure), or NULL */
     /* How long to search for indices that cost few bits, with a model that has a prior: 1, the nearest
-       entry; 2-4, one towards zero too, index by index; 5 and 6, all together, two or three times over; 7-9, then
-       for the sake of neighbours too, from more candidates.  Default 6. */
+       entry; 2-4, one towards zero too, index by index; 5 and 6, all together, two or three times over; 7, 8, 9,
+       then 2, 6, 16 times again for what decoding has shown to be wrong.  Default 6. */
     int effort;
     int entropy;     /* vqz_entropy; default VQZ_ENTROPY_AUTO */
     int progressive; /* 1: the coarse planes of the whole picture first, with a model that has a prior */

@@ -186,7 +186,7 @@ int main(int argc, char **argv) {
         for (double start = now(); now() - start < RUN_SECONDS;) {
             double begin = now();
             stream.size = 0;
-            check(vqzi_prior_encode(coder, &tile, effort, 1, &stream), "encode");
+            check(vqzi_prior_encode(coder, &tile, effort, false, 1, &stream), "encode");
             best = VQZI_MIN(best, now() - begin);
         }
         printf("encode effort %d: %6.2f ms a tile, %6.1f Mpixel/s, %zu bytes (%.3f bpp)\n", effort,

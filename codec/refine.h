@@ -1,0 +1,57 @@
+/*
+ * refine.h - latents that make better codes than the analysis network's: the encoder decodes its
+ * codes, looks at the error, and moves the latents against the gradient of that error.
+ *
+ * A row of tiles at a time, in windows of it that the synthesis network can be run on.  A window
+ * has a margin of the latents around it, so that its error and its gradient are those of the whole
+ * picture: above, the codes that were chosen; to the sides, those of the same attempt; below, the
+ * latents as they are analysed.
+ */
+#ifndef VQZI_REFINE_H
+#define VQZI_REFINE_H
+
+#include "codec/internal.h"
+
+/* Rows of a picture, row y at y modulo `rows`. */
+typedef struct vqzi_pixel_ring {
+    const uint8_t *data;
+    uint32_t rows;
+    uint32_t width, height, channels; /* of the picture */
+} vqzi_pixel_ring;
+
+typedef struct vqzi_refiner_options {
+    const vqz_context *context;
+    const vqz_model *model;
+    const vqzi_prepared_net *synthesis; /* of the model */
+    vqzi_level level;
+    uint32_t columns, rows; /* of the latent */
+    uint32_t tile_rows;     /* of a row of tiles */
+    vqzi_pixel_ring pixels;
+} vqzi_refiner_options;
+
+typedef struct vqzi_refiner vqzi_refiner;
+
+/* Latent rows around a row of tiles that it looks at, in each direction. */
+uint32_t vqzi_refiner_margin(const vqzi_prepared_net *synthesis, uint32_t stride,
+                             uint32_t tile_rows);
+/* Bytes that a refiner with these options allocates. */
+uint64_t vqzi_refiner_memory(const vqzi_refiner_options *options);
+/* *refiner is NULL for models whose synthesis network has no adjoint (adjoint.h). */
+VQZ_MUST_CHECK vqz_status vqzi_refiner_create(vqzi_refiner **refiner,
+                                              const vqzi_refiner_options *options);
+void vqzi_refiner_free(vqzi_refiner *refiner);
+
+/* A row of tiles: its `rows` rows from `row` on.  latents (rows, columns, D) are its own, which
+   move changes; below, those of the next row of tiles, may be read up to the margin. */
+void vqzi_refiner_begin(vqzi_refiner *refiner, uint32_t row, uint32_t rows, int16_t *latents,
+                        const int16_t *below);
+/* Where the latents that an attempt's codes stand for go: (rows, columns, D). */
+int16_t *vqzi_refiner_chosen(const vqzi_refiner *refiner);
+/* Their squared error in the decoded picture, in squared units of the latent. */
+uint64_t vqzi_refiner_measure(vqzi_refiner *refiner, bool gradient);
+/* After a measure with gradient: moves the latents. */
+void vqzi_refiner_move(vqzi_refiner *refiner);
+/* The latents in chosen are final. */
+void vqzi_refiner_end(vqzi_refiner *refiner);
+
+#endif
