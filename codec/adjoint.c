@@ -6,6 +6,7 @@
 #include <string.h>
 
 struct vqzi_adjoint {
+    bool able;
     const vqzi_prepared_net *prepared;
     vqzi_conv *convs;                /* (op_count), used where the op is a CONV */
     int32_t *rounding[VQZI_MAX_OPS]; /* of these: offsets */
@@ -55,7 +56,7 @@ static bool find_sums(vqzi_adjoint *adjoint) {
             return false;
         adder[op->add] = (uint8_t)i;
     }
-    return reached[0];
+    return reached[0] && !activated(net, net->op_count);
 }
 
 /* ---- weights ---- */
@@ -84,7 +85,7 @@ static void turn(const vqzi_adjoint *adjoint, uint32_t i, int by, int16_t *weigh
 /* The largest power of two that lets the weights of op i fit int16, and their sums with int16
    gradients, rounding included, int32. */
 static int find_scale(const vqzi_adjoint *adjoint, uint32_t i) {
-    enum { MOST = 30, LIMIT = 49151 }; /* LIMIT 2^15 + 2^29 < 2^31 */
+    enum { MOST = 30, LIMIT = 49150 }; /* LIMIT 2^15 + 2^29 < 2^31 */
     const vqzi_op *op = &adjoint->prepared->net->ops[i];
     uint32_t inputs = adjoint->prepared->channels[op->src],
              taps = (uint32_t)op->kernel * op->kernel;
@@ -157,7 +158,6 @@ static vqz_status pack(vqzi_adjoint *adjoint, uint32_t i, bool *fits) {
 vqz_status vqzi_adjoint_create(vqzi_adjoint **out, const vqzi_prepared_net *prepared) {
     const vqzi_net *net = prepared->net;
     vqzi_adjoint *adjoint = calloc(1, sizeof *adjoint);
-    *out = NULL;
     if (!adjoint)
         return VQZ_ERROR_MEMORY;
     adjoint->prepared = prepared;
@@ -170,7 +170,8 @@ vqz_status vqzi_adjoint_create(vqzi_adjoint **out, const vqzi_prepared_net *prep
         else
             adjoint->exponents[net->ops[i].src] = adjoint->exponents[adjoint->place[i + 1]];
     }
-    if (status == VQZ_OK && fits)
+    adjoint->able = fits;
+    if (status == VQZ_OK)
         *out = adjoint;
     else
         vqzi_adjoint_free(adjoint);
@@ -188,6 +189,14 @@ void vqzi_adjoint_free(vqzi_adjoint *adjoint) {
     free(adjoint);
 }
 
+bool vqzi_adjoint_is_able(const vqzi_adjoint *adjoint) {
+    return adjoint->able;
+}
+
+const vqzi_prepared_net *vqzi_adjoint_net(const vqzi_adjoint *adjoint) {
+    return adjoint->prepared;
+}
+
 int vqzi_adjoint_exponent(const vqzi_adjoint *adjoint) {
     return adjoint->exponents[0];
 }
@@ -195,7 +204,7 @@ int vqzi_adjoint_exponent(const vqzi_adjoint *adjoint) {
 /* ---- running ---- */
 
 /* Elements of the longest row of a register. */
-static uint64_t row_elements(const vqzi_prepared_net *prepared, const vqzi_net_plan *plan) {
+static uint64_t longest_row(const vqzi_prepared_net *prepared, const vqzi_net_plan *plan) {
     uint64_t most = 0;
     for (uint32_t r = 0; r <= prepared->net->op_count; r++)
         most = VQZI_MAX(most, (uint64_t)plan->width * prepared->grow[r] / prepared->shrink[r] *
@@ -205,7 +214,7 @@ static uint64_t row_elements(const vqzi_prepared_net *prepared, const vqzi_net_p
 
 uint64_t vqzi_adjoint_elements(const vqzi_prepared_net *prepared, const vqzi_net_plan *plan,
                                int threads) {
-    return vqzi_mul_sizes(row_elements(prepared, plan), (uint64_t)threads);
+    return vqzi_mul_sizes(longest_row(prepared, plan), (uint64_t)threads);
 }
 
 typedef struct op_job {
@@ -270,7 +279,7 @@ static void run_row(const void *argument, int thread, int64_t y) {
 
 void vqzi_adjoint_run(const vqzi_adjoint *adjoint, vqzi_executor *executor, int16_t *work) {
     const vqzi_net *net = adjoint->prepared->net;
-    uint64_t row = row_elements(adjoint->prepared, executor->plan);
+    uint64_t row = longest_row(adjoint->prepared, executor->plan);
     for (uint32_t i = net->op_count; i-- > 0;) {
         const vqzi_op *op = &net->ops[i];
         const vqzi_view *src = &executor->views[op->src];

@@ -13,11 +13,14 @@
 #include "codec/net.h"
 
 typedef struct vqzi_adjoint vqzi_adjoint;
-/* Packs the adjoint of a prepared net, which must outlive it.  *adjoint is NULL for nets of a shape
-   that is not covered: those with other ops than CONV of stride 1, ACT and D2S, and those whose
-   registers have more readers than residual blocks and a skip from the input need. */
+/* Packs the adjoint of a prepared net, which must outlive it. */
 VQZ_MUST_CHECK vqz_status vqzi_adjoint_create(vqzi_adjoint **adjoint,
                                               const vqzi_prepared_net *prepared);
+/* False for nets of a shape that is not covered, whose adjoint cannot be run: those with other ops
+   than CONV of stride 1, ACT and D2S, with an activation behind everything, and those whose
+   registers have more readers than residual blocks and a skip from the input need. */
+bool vqzi_adjoint_is_able(const vqzi_adjoint *adjoint);
+const vqzi_prepared_net *vqzi_adjoint_net(const vqzi_adjoint *adjoint);
 void vqzi_adjoint_free(vqzi_adjoint *adjoint);
 
 /* The gradient is scaled by 2^exponent: int16 is enough for every layer. */

@@ -131,9 +131,9 @@ static vqz_status prepare(vqz_encoder *encoder, const vqz_model *model, vqz_diag
     uint32_t more_rows = 0;
     uint64_t other;
     if (version_2) {
-        if (vqzi_tile_writer_refines(&writer) &&
-            vqzi_model_net(model, false, &writer.synthesis) != VQZ_OK)
-            return vqzi_fail(diag, VQZ_ERROR_MEMORY, "out of memory for the synthesis network");
+        if (vqzi_tile_writer_wants_adjoint(&writer) &&
+            vqzi_refiner_find(model, &writer.adjoint) != VQZ_OK)
+            return vqzi_fail(diag, VQZ_ERROR_MEMORY, "out of memory for the adjoint network");
         more_rows = VQZI_MIN(vqzi_tile_writer_pixel_rows(&writer), encoder->height);
         other = vqzi_add_sizes(vqzi_tile_writer_memory(&writer),
                                (uint64_t)more_rows * row_bytes(encoder));

@@ -4,6 +4,7 @@
 #ifndef VQZI_INTERNAL_H
 #define VQZI_INTERNAL_H
 
+#include "codec/adjoint.h"
 #include "codec/net.h"
 #include "codec/prior.h"
 #include "format/tiles.h"
@@ -19,6 +20,7 @@ struct vqz_model {
     vqzi_model model;
     /* packed for the kernels at first use, NULL before; see vqzi_model_net */
     _Atomic(vqzi_prepared_net *) analysis, synthesis;
+    _Atomic(vqzi_adjoint *) adjoint; /* of the synthesis */
     _Atomic(vqzi_prepared_prior *) prior;
 };
 
@@ -30,6 +32,8 @@ const uint8_t *vqzi_default_body(void);
    theirs. */
 VQZ_MUST_CHECK vqz_status vqzi_model_net(const vqz_model *model, bool analysis,
                                          const vqzi_prepared_net **net);
+/* The same for the adjoint of the synthesis net. */
+VQZ_MUST_CHECK vqz_status vqzi_model_adjoint(const vqz_model *model, const vqzi_adjoint **adjoint);
 /* The same for the prior of a model that has one. */
 VQZ_MUST_CHECK vqz_status vqzi_model_prior(const vqz_model *model,
                                            const vqzi_prepared_prior **prior);

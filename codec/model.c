@@ -56,6 +56,23 @@ vqz_status vqzi_model_net(const vqz_model *model, bool analysis, const vqzi_prep
     return VQZ_OK;
 }
 
+vqz_status vqzi_model_adjoint(const vqz_model *model, const vqzi_adjoint **adjoint) {
+    vqz_model *cache = (vqz_model *)model;
+    vqzi_adjoint *shared = atomic_load_explicit(&cache->adjoint, memory_order_acquire), *own;
+    if (!shared) {
+        const vqzi_prepared_net *synthesis;
+        VQZ_TRY(vqzi_model_net(model, false, &synthesis));
+        VQZ_TRY(vqzi_adjoint_create(&own, synthesis));
+        if (atomic_compare_exchange_strong_explicit(&cache->adjoint, &shared, own,
+                                                    memory_order_acq_rel, memory_order_acquire))
+            shared = own;
+        else
+            vqzi_adjoint_free(own);
+    }
+    *adjoint = shared;
+    return VQZ_OK;
+}
+
 vqz_status vqzi_model_prior(const vqz_model *model, const vqzi_prepared_prior **prior) {
     vqz_model *cache = (vqz_model *)model;
     vqzi_prepared_prior *shared = atomic_load_explicit(&cache->prior, memory_order_acquire), *own;
@@ -75,6 +92,7 @@ void vqz_model_free(vqz_model *model) {
     if (!model)
         return;
     vqzi_prior_unprepare(atomic_load(&model->prior));
+    vqzi_adjoint_free(atomic_load(&model->adjoint));
     free_net(atomic_load(&model->analysis));
     free_net(atomic_load(&model->synthesis));
     vqzi_model_clear(&model->model);

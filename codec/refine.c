@@ -12,20 +12,20 @@
  * For an error of random signs, the mean square of its gradient in a channel is h there.
  */
 #include "codec/refine.h"
-#include "codec/adjoint.h"
+#include "codec/executor.h"
 #include "codec/pixels.h"
 
 #include <stdlib.h>
 #include <string.h>
 
 enum {
-    WINDOW = 768,    /* pixels across */
-    ERROR_BITS = 5,  /* fraction of an error in pixels */
-    PROBE_BITS = 7,  /* errors of random signs are 1 or -1 times 2^PROBE_BITS */
-    RATIO_BITS = 16, /* fraction of latent / picture error */
-    STEP_BITS = 24,  /* fraction of STEP / h */
-    KEEP = 230,      /* 2^-8 */
-    STEP = 26        /* 2^-8 */
+    WINDOW = 768,   /* pixels across */
+    ERROR_BITS = 5, /* fraction of an error in pixels */
+    PROBE_BITS = 7, /* errors of random signs are 1 or -1 times 2^PROBE_BITS */
+    UNIT_BITS = 16, /* fraction of 1 / h */
+    STEP_BITS = 24, /* fraction of STEP / h */
+    KEEP = 230,     /* 2^-8 */
+    STEP = 26       /* 2^-8 */
 };
 
 /* Latent positions, within the window and around it. */
@@ -37,7 +37,6 @@ typedef struct window {
 struct vqzi_refiner {
     vqzi_refiner_options options;
     const vqzi_model *model;
-    vqzi_adjoint *adjoint;
     vqzi_net_plan plan;
     vqzi_executor *executor;
     uint32_t reach, margin, window_columns;
@@ -51,7 +50,7 @@ struct vqzi_refiner {
     uint32_t row, rows;
     int16_t *latents;
     const int16_t *below;
-    uint64_t ratio; /* latent / picture error of the first attempt, or 0 before it */
+    uint64_t unit; /* 1 / h, of all channels; 0 before the first measure */
     int64_t steps[VQZI_MAX_LATENT_CHANNELS]; /* STEP / h */
 };
 
@@ -65,9 +64,12 @@ static uint32_t find_reach(const vqzi_prepared_net *synthesis, uint32_t stride) 
     return (uint32_t)VQZI_MAX(FAR - span.begin, span.end - FAR - 1);
 }
 
-uint32_t vqzi_refiner_margin(const vqzi_prepared_net *synthesis, uint32_t stride,
-                             uint32_t tile_rows) {
-    return VQZI_MIN(2 * find_reach(synthesis, stride), tile_rows);
+static uint32_t reach_of(const vqzi_refiner_options *options) {
+    return find_reach(vqzi_adjoint_net(options->adjoint), options->model->model.stride);
+}
+
+uint32_t vqzi_refiner_margin(const vqzi_refiner_options *options) {
+    return VQZI_MIN(2 * reach_of(options), options->tile_rows);
 }
 
 static uint32_t window_columns(const vqzi_refiner_options *options) {
@@ -77,32 +79,47 @@ static uint32_t window_columns(const vqzi_refiner_options *options) {
 }
 
 static void make_plan(vqzi_net_plan *plan, const vqzi_refiner_options *options) {
-    const vqzi_prepared_net *synthesis = options->synthesis;
-    uint32_t stride = options->model->model.stride;
-    uint32_t margin = vqzi_refiner_margin(synthesis, stride, options->tile_rows);
-    uint64_t width = window_columns(options) + 4ull * find_reach(synthesis, stride);
-    uint64_t height = options->tile_rows + 2ull * margin;
-    vqzi_net_plan_whole(plan, synthesis, (uint32_t)VQZI_MIN(width, options->columns),
+    uint64_t width = window_columns(options) + 4ull * reach_of(options);
+    uint64_t height = options->tile_rows + 2ull * vqzi_refiner_margin(options);
+    vqzi_net_plan_whole(plan, vqzi_adjoint_net(options->adjoint),
+                        (uint32_t)VQZI_MIN(width, options->columns),
                         (uint32_t)VQZI_MIN(height, options->rows));
 }
 
 uint64_t vqzi_refiner_memory(const vqzi_refiner_options *options) {
     const vqzi_model *model = &options->model->model;
-    uint32_t margin = vqzi_refiner_margin(options->synthesis, model->stride, options->tile_rows);
-    uint64_t rows = 2ull * options->tile_rows + margin;
+    uint64_t rows = 2ull * options->tile_rows + vqzi_refiner_margin(options);
     vqzi_net_plan plan;
     make_plan(&plan, options);
     uint64_t elements = vqzi_mul_sizes(rows * options->columns, model->latent_channels);
-    elements = vqzi_add_sizes(
-        elements, vqzi_adjoint_elements(options->synthesis, &plan, options->context->team.threads));
+    elements =
+        vqzi_add_sizes(elements, vqzi_adjoint_elements(vqzi_adjoint_net(options->adjoint), &plan,
+                                                       options->context->team.threads));
     return vqzi_add_sizes(vqzi_add_sizes(plan.memory, vqzi_mul_sizes(elements, sizeof(int16_t))),
                           (uint64_t)plan.height * model->stride * sizeof(uint64_t));
 }
 
-/* A step is STEP times 2 to this power over the mean square of a probe's gradient. */
-static int step_scale(const vqzi_refiner *refiner) {
-    return STEP_BITS - 8 + 2 * PROBE_BITS - ERROR_BITS + refiner->model->pixel_shift +
-           vqzi_adjoint_exponent(refiner->adjoint);
+/* STEP / h is STEP times 2 to this power over the mean square of a probe's gradient. */
+static int step_scale(const vqzi_model *model, const vqzi_adjoint *adjoint) {
+    return STEP_BITS - 8 + 2 * PROBE_BITS - ERROR_BITS + model->pixel_shift +
+           vqzi_adjoint_exponent(adjoint);
+}
+
+/* 1 / h is 2 to this power over it. */
+static int unit_scale(const vqzi_model *model, const vqzi_adjoint *adjoint) {
+    return UNIT_BITS + 2 * (PROBE_BITS + model->pixel_shift + vqzi_adjoint_exponent(adjoint));
+}
+
+vqz_status vqzi_refiner_find(const vqz_model *model, const vqzi_adjoint **found) {
+    const vqzi_adjoint *adjoint;
+    VQZ_TRY(vqzi_model_adjoint(model, &adjoint));
+    bool able = vqzi_adjoint_is_able(adjoint);
+    if (able) { /* and numbers are of a size that there are bits for */
+        int step = step_scale(&model->model, adjoint), unit = unit_scale(&model->model, adjoint);
+        able = step >= 0 && step <= 50 && unit >= 0 && unit <= 60;
+    }
+    *found = able ? adjoint : NULL;
+    return VQZ_OK;
 }
 
 static void *allocate(uint64_t count, size_t size) {
@@ -112,13 +129,13 @@ static void *allocate(uint64_t count, size_t size) {
 static vqz_status prepare(vqzi_refiner *refiner) {
     const vqzi_refiner_options *options = &refiner->options;
     uint64_t row = (uint64_t)options->columns * refiner->model->latent_channels;
+    const vqzi_prepared_net *net = vqzi_adjoint_net(options->adjoint);
     int threads = options->context->team.threads;
     make_plan(&refiner->plan, options);
-    refiner->reach = find_reach(options->synthesis, refiner->model->stride);
-    refiner->margin =
-        vqzi_refiner_margin(options->synthesis, refiner->model->stride, options->tile_rows);
+    refiner->reach = reach_of(options);
+    refiner->margin = vqzi_refiner_margin(options);
     refiner->window_columns = window_columns(options);
-    uint64_t elements = vqzi_adjoint_elements(options->synthesis, &refiner->plan, threads);
+    uint64_t elements = vqzi_adjoint_elements(net, &refiner->plan, threads);
     refiner->work_row = (size_t)(elements / (uint64_t)threads);
     refiner->above = allocate(refiner->margin * row, sizeof *refiner->above);
     refiner->chosen = allocate(options->tile_rows * row, sizeof *refiner->chosen);
@@ -129,24 +146,18 @@ static vqz_status prepare(vqzi_refiner *refiner) {
     if (!refiner->above || !refiner->chosen || !refiner->gradient || !refiner->work ||
         !refiner->row_errors)
         return VQZ_ERROR_MEMORY;
-    return vqzi_executor_create(&refiner->executor, options->synthesis, &refiner->plan,
-                                options->level, &options->context->kernels,
-                                &options->context->team);
+    return vqzi_executor_create(&refiner->executor, net, &refiner->plan, options->level,
+                                &options->context->kernels, &options->context->team);
 }
 
 vqz_status vqzi_refiner_create(vqzi_refiner **out, const vqzi_refiner_options *options) {
-    *out = NULL;
     vqzi_refiner *refiner = calloc(1, sizeof *refiner);
     if (!refiner)
         return VQZ_ERROR_MEMORY;
     refiner->options = *options;
     refiner->model = &options->model->model;
-    vqz_status status = vqzi_adjoint_create(&refiner->adjoint, options->synthesis);
-    bool able = status == VQZ_OK && refiner->adjoint && step_scale(refiner) >= 0 &&
-                step_scale(refiner) <= 40;
-    if (able)
-        status = prepare(refiner);
-    if (able && status == VQZ_OK)
+    vqz_status status = prepare(refiner);
+    if (status == VQZ_OK)
         *out = refiner;
     else
         vqzi_refiner_free(refiner);
@@ -157,7 +168,6 @@ void vqzi_refiner_free(vqzi_refiner *refiner) {
     if (!refiner)
         return;
     vqzi_executor_free(refiner->executor);
-    vqzi_adjoint_free(refiner->adjoint);
     free(refiner->above);
     free(refiner->chosen);
     free(refiner->gradient);
@@ -174,7 +184,7 @@ void vqzi_refiner_begin(vqzi_refiner *refiner, uint32_t row, uint32_t rows, int1
     refiner->rows = rows;
     refiner->latents = latents;
     refiner->below = below;
-    refiner->ratio = 0;
+    refiner->unit = 0;
 }
 
 int16_t *vqzi_refiner_chosen(const vqzi_refiner *refiner) {
@@ -226,13 +236,31 @@ static inline int error_of(int value, int pixel, uint32_t shift) {
                                : error >> (shift - ERROR_BITS);
 }
 
+/* Puts the errors of a pixel in place of its values and gives the sum of their squares.  Where the
+   picture is gray (channels: its own) the mean of the colours is what counts; colours of
+   transparent pixels and an alpha that the picture has not do not. */
+static inline uint64_t pixel_error(const vqzi_view *view, int16_t *values, const int16_t *pixel,
+                                   uint32_t shift, uint32_t channels) {
+    int errors[4] = {0};
+    uint64_t sum = 0;
+    for (uint32_t c = 0; c < view->channels; c++)
+        if (c == 3 ? channels % 2 == 0 : view->channels < 4 || pixel[3] > -128)
+            errors[c] = error_of(values[c], pixel[c], shift);
+    if (channels < 3 && view->channels >= 3)
+        errors[0] = errors[1] = errors[2] = (errors[0] + errors[1] + errors[2]) / 3;
+    for (uint32_t c = 0; c < view->channels; c++) {
+        values[c] = (int16_t)errors[c];
+        sum += (uint64_t)(errors[c] * errors[c]);
+    }
+    return sum;
+}
+
 /* Puts the errors of a row of pixels in place of the output. */
 static void error_row(const void *argument, int thread, int64_t row) {
     const error_job *job = argument;
     const vqzi_refiner *refiner = job->refiner;
     const vqzi_pixel_ring *ring = &refiner->options.pixels;
     uint32_t stride = refiner->model->stride, channels = job->output.channels;
-    uint32_t shift = refiner->model->pixel_shift;
     int64_t first = job->window->x.begin * stride; /* column of the picture */
     int64_t y = job->window->y.begin * stride + row;
     int64_t width = job->output.x.end - job->output.x.begin;
@@ -251,17 +279,16 @@ static void error_row(const void *argument, int thread, int64_t row) {
                          ring->data + (size_t)(y % ring->rows) * ring->width * ring->channels,
                          ring->width, ring->channels);
     for (int64_t x = first; x < first + width; x++, values += channels) {
-        bool is_exact = x >= job->x.begin && x < job->x.end;
+        if (x < job->x.begin || x >= job->x.end) {
+            memset(values, 0, channels * sizeof *values);
+            continue;
+        }
+        uint64_t error =
+            pixel_error(&job->output, values, source + (size_t)(x - job->x.begin) * channels,
+                        refiner->model->pixel_shift, ring->channels);
         bool counts =
             is_own && x >= job->window->own_x.begin * stride && x < job->window->own_x.end * stride;
-        const int16_t *pixel = source + (size_t)(x - job->x.begin) * channels;
-        for (uint32_t c = 0; c < channels; c++) {
-            int error = 0;
-            if (is_exact && (channels < 4 || c == 3 || pixel[3] > -128)) /* not transparent */
-                error = error_of(values[c], pixel[c], shift);
-            values[c] = (int16_t)error;
-            sum += counts ? (uint64_t)(error * error) : 0;
-        }
+        sum += counts ? error : 0;
     }
     refiner->row_errors[row] = sum;
 }
@@ -331,16 +358,16 @@ static uint64_t measure_window(vqzi_refiner *refiner, const window *w, bool grad
     for (uint32_t y = 0; y < height; y++)
         sum += refiner->row_errors[y];
     if (gradient) {
-        vqzi_adjoint_run(refiner->adjoint, refiner->executor, refiner->work);
+        vqzi_adjoint_run(refiner->options.adjoint, refiner->executor, refiner->work);
         vqzi_team_run(team, positions_of(w) * copy.input.channels * VQZI_ELEMENT_WORK,
                       w->own_y.begin, w->own_y.end, keep_row, &copy);
     }
     return sum;
 }
 
-/* The steps of all channels, from a window with the codes as they are. */
+/* The steps of all channels and the unit, from a window with the codes as they are. */
 static void find_steps(vqzi_refiner *refiner, const window *w) {
-    uint64_t squares[VQZI_MAX_LATENT_CHANNELS] = {0};
+    uint64_t squares[VQZI_MAX_LATENT_CHANNELS] = {0}, all = 0;
     uint32_t random = 1;
     copy_job copy;
     vqzi_view output = decode_window(refiner, &copy, w);
@@ -351,36 +378,24 @@ static void find_steps(vqzi_refiner *refiner, const window *w) {
             row[i] = random >> 31 ? 1 << PROBE_BITS : -(1 << PROBE_BITS);
         }
     }
-    vqzi_adjoint_run(refiner->adjoint, refiner->executor, refiner->work);
-    for (int64_t y = 0; y < (int64_t)refiner->plan.height; y++) {
-        const int16_t *gradient = copy.input.data + (size_t)y * copy.input.pitch;
-        for (uint32_t x = 0; x < refiner->plan.width; x++)
+    vqzi_adjoint_run(refiner->options.adjoint, refiner->executor, refiner->work);
+    uint64_t positions =
+        (uint64_t)((w->own_x.end - w->own_x.begin) * (w->own_y.end - w->own_y.begin));
+    for (int64_t y = w->own_y.begin; y < w->own_y.end; y++) {
+        const int16_t *gradient =
+            vqzi_view_at(&copy.input, y - w->y.begin, w->own_x.begin - w->x.begin);
+        for (int64_t x = w->own_x.begin; x < w->own_x.end; x++)
             for (uint32_t c = 0; c < copy.input.channels; c++, gradient++)
                 squares[c] += (uint64_t)(*gradient * *gradient);
     }
+    int scale = step_scale(refiner->model, refiner->options.adjoint);
     for (uint32_t c = 0; c < copy.input.channels; c++) {
-        uint64_t mean = squares[c] / positions_of(w);
-        refiner->steps[c] = ((int64_t)STEP << step_scale(refiner)) / (int64_t)VQZI_MAX(mean, 1);
+        uint64_t mean = VQZI_MAX(squares[c] / positions, 1);
+        refiner->steps[c] = ((int64_t)STEP << scale) / (int64_t)mean;
+        all += mean;
     }
-}
-
-/* The squared distance of the chosen latents from those that they were chosen for. */
-static uint64_t latent_error(const vqzi_refiner *refiner) {
-    uint64_t sum = 0;
-    for (size_t i = 0; i < refiner->rows * row_elements(refiner); i++) {
-        int error = refiner->latents[i] - refiner->chosen[i];
-        sum += (uint64_t)(error * error);
-    }
-    return sum;
-}
-
-/* latent / picture, with RATIO_BITS */
-static uint64_t find_ratio(uint64_t latent, uint64_t picture) {
-    enum { MOST = 1 << 26 };
-    for (; latent >> (63 - RATIO_BITS) > 0; latent /= 2)
-        picture /= 2;
-    uint64_t ratio = (latent << RATIO_BITS) / VQZI_MAX(picture, 1);
-    return VQZI_MIN(VQZI_MAX(ratio, 1), (uint64_t)MOST);
+    scale = unit_scale(refiner->model, refiner->options.adjoint);
+    refiner->unit = VQZI_MAX(((uint64_t)1 << scale) / (all / copy.input.channels), 1);
 }
 
 /* The window whose own columns begin at x. */
@@ -401,12 +416,11 @@ uint64_t vqzi_refiner_measure(vqzi_refiner *refiner, bool gradient) {
         sum += measure_window(refiner, &w, gradient);
     }
     sum >>= 2 * ERROR_BITS;
-    if (refiner->ratio == 0) {
+    if (refiner->unit == 0) {
         window middle = window_at(refiner, columns / step / 2 * step);
-        refiner->ratio = find_ratio(latent_error(refiner), sum);
         find_steps(refiner, &middle);
     }
-    return vqzi_mul_sizes(sum, refiner->ratio) >> RATIO_BITS;
+    return vqzi_mul_sizes(sum, refiner->unit) >> UNIT_BITS;
 }
 
 static void move_row(const void *argument, int thread, int64_t y) {

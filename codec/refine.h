@@ -4,8 +4,8 @@
  *
  * A row of tiles at a time, in windows of it that the synthesis network can be run on.  A window
  * has a margin of the latents around it, so that its error and its gradient are those of the whole
- * picture: above, the codes that were chosen; to the sides, those of the same attempt; below, the
- * latents as they are analysed.
+ * picture (but where a network reaches farther than half a row of tiles): above, the codes that
+ * were chosen; to the sides, those of the same attempt; below, the latents as they are analysed.
  */
 #ifndef VQZI_REFINE_H
 #define VQZI_REFINE_H
@@ -22,7 +22,7 @@ typedef struct vqzi_pixel_ring {
 typedef struct vqzi_refiner_options {
     const vqz_context *context;
     const vqz_model *model;
-    const vqzi_prepared_net *synthesis; /* of the model */
+    const vqzi_adjoint *adjoint; /* from vqzi_refiner_find */
     vqzi_level level;
     uint32_t columns, rows; /* of the latent */
     uint32_t tile_rows;     /* of a row of tiles */
@@ -31,12 +31,13 @@ typedef struct vqzi_refiner_options {
 
 typedef struct vqzi_refiner vqzi_refiner;
 
+/* The adjoint that refining codes of this model needs; NULL where there is none. */
+VQZ_MUST_CHECK vqz_status vqzi_refiner_find(const vqz_model *model, const vqzi_adjoint **adjoint);
+
 /* Latent rows around a row of tiles that it looks at, in each direction. */
-uint32_t vqzi_refiner_margin(const vqzi_prepared_net *synthesis, uint32_t stride,
-                             uint32_t tile_rows);
+uint32_t vqzi_refiner_margin(const vqzi_refiner_options *options);
 /* Bytes that a refiner with these options allocates. */
 uint64_t vqzi_refiner_memory(const vqzi_refiner_options *options);
-/* *refiner is NULL for models whose synthesis network has no adjoint (adjoint.h). */
 VQZ_MUST_CHECK vqz_status vqzi_refiner_create(vqzi_refiner **refiner,
                                               const vqzi_refiner_options *options);
 void vqzi_refiner_free(vqzi_refiner *refiner);
@@ -47,7 +48,8 @@ void vqzi_refiner_begin(vqzi_refiner *refiner, uint32_t row, uint32_t rows, int1
                         const int16_t *below);
 /* Where the latents that an attempt's codes stand for go: (rows, columns, D). */
 int16_t *vqzi_refiner_chosen(const vqzi_refiner *refiner);
-/* Their squared error in the decoded picture, in squared units of the latent. */
+/* Their squared error in the decoded picture, in squared units of the latent.  The first call for a
+   row of tiles finds that unit, and the steps that move takes. */
 uint64_t vqzi_refiner_measure(vqzi_refiner *refiner, bool gradient);
 /* After a measure with gradient: moves the latents. */
 void vqzi_refiner_move(vqzi_refiner *refiner);

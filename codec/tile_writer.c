@@ -51,7 +51,7 @@ static int count_rounds(const vqzi_tile_writer_options *options) {
     return rounds[options->effort];
 }
 
-bool vqzi_tile_writer_refines(const vqzi_tile_writer_options *options) {
+bool vqzi_tile_writer_wants_adjoint(const vqzi_tile_writer_options *options) {
     return count_rounds(options) > 0;
 }
 
@@ -60,7 +60,7 @@ static vqzi_refiner_options refiner_options(const vqzi_tile_writer_options *opti
     return (vqzi_refiner_options){
         .context = options->context,
         .model = options->model,
-        .synthesis = options->synthesis,
+        .adjoint = options->adjoint,
         .level = options->level,
         .columns = options->columns,
         .rows = options->rows,
@@ -70,11 +70,13 @@ static vqzi_refiner_options refiner_options(const vqzi_tile_writer_options *opti
 }
 
 uint32_t vqzi_tile_writer_pixel_rows(const vqzi_tile_writer_options *options) {
-    uint32_t stride = options->model->model.stride, rows = VQZI_TILE_HEIGHT / stride;
-    return vqzi_tile_writer_refines(options)
-               ? 2 * VQZI_TILE_HEIGHT +
-                     stride * vqzi_refiner_margin(options->synthesis, stride, rows)
-               : 0;
+    uint32_t stride = options->model->model.stride;
+    vqzi_tiling tiling =
+        vqzi_tiling_make(VQZI_VERSION_PRIOR, options->columns, options->rows, stride);
+    if (!options->adjoint)
+        return 0;
+    vqzi_refiner_options refine = refiner_options(options, &tiling);
+    return 2 * VQZI_TILE_HEIGHT + stride * vqzi_refiner_margin(&refine);
 }
 
 uint64_t vqzi_tile_writer_memory(const vqzi_tile_writer_options *options) {
@@ -85,7 +87,7 @@ uint64_t vqzi_tile_writer_memory(const vqzi_tile_writer_options *options) {
     uint64_t segment_count = (uint64_t)tiling.across * tiling.down *
                              (options->progressive ? model->prior.stage_count : 1);
     uint64_t refiner = 0, copies = 1;
-    if (vqzi_tile_writer_refines(options)) {
+    if (options->adjoint) {
         vqzi_refiner_options refine = refiner_options(options, &tiling);
         refiner = vqzi_refiner_memory(&refine);
         copies = 2;
@@ -132,11 +134,11 @@ vqz_status vqzi_tile_writer_create(vqzi_tile_writer **out,
         (options->entropy == VQZ_ENTROPY_AUTO && options->effort >= TRY_BOTH_EFFORT);
     size_t across = writer->tiling.across, tiles = across * writer->tiling.down, positions;
     bool ready = vqzi_mul(writer->tiling.tile_rows, options->columns, &positions) &&
-                 positions <= SIZE_MAX / VQZI_MAX_LATENT_CHANNELS / 2;
+                 positions <= SIZE_MAX / VQZI_MAX_LATENT_CHANNELS / 4;
     vqz_status status = VQZ_OK;
     writer->slots = 1;
     writer->rounds = count_rounds(options);
-    if (writer->rounds > 0) {
+    if (options->adjoint) {
         vqzi_refiner_options refine = refiner_options(options, &writer->tiling);
         status = vqzi_refiner_create(&writer->refiner, &refine);
         writer->slots = writer->refiner ? 2 : 1;
@@ -312,8 +314,10 @@ static vqz_status refine(const vqzi_tile_writer *writer, tile_row *job) {
         job->again = true;
         vqzi_refiner_move(writer->refiner);
     }
-    job->attempt = best;
-    choose(job);
+    if (job->attempt != best) {
+        job->attempt = best;
+        choose(job);
+    }
     vqzi_refiner_end(writer->refiner);
     return VQZ_OK;
 }

@@ -24,14 +24,13 @@ typedef struct vqzi_tile_writer_options {
     int rate_bias;
     int entropy;
     bool progressive;
-    /* for a writer that refines (refine.h), else NULL and zeros: */
-    const vqzi_prepared_net *synthesis;
-    vqzi_pixel_ring pixels;
+    const vqzi_adjoint *adjoint; /* with it codes are refined (refine.h) */
+    vqzi_pixel_ring pixels;      /* used then */
 } vqzi_tile_writer_options;
 
 typedef struct vqzi_tile_writer vqzi_tile_writer;
-/* Whether one with these options decodes what it writes and looks for better codes. */
-bool vqzi_tile_writer_refines(const vqzi_tile_writer_options *options);
+/* Whether the effort is one that refines codes. */
+bool vqzi_tile_writer_wants_adjoint(const vqzi_tile_writer_options *options);
 /* Rows of pixels that have to stay in the ring beyond those that the analysis looks at. */
 uint32_t vqzi_tile_writer_pixel_rows(const vqzi_tile_writer_options *options);
 /* Bytes that a writer with these options allocates, but the segments. */

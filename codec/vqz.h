@@ -178,10 +178,12 @@ typedef struct vqz_encode_options {
     size_t exif_size; /* EXIF block to keep (TIFF structure), or NULL */
     /* How long to search for indices that cost few bits, with a model that has a prior: 1, the nearest
        entry; 2-4, one towards zero too, index by index; 5 and 6, all together, two or three times over; 7, 8, 9,
-       then 2, 6, 16 times again for what decoding has shown to be wrong.  Default 6. */
+       then 2, 6, 16 times again for what decoding has shown to be wrong (unless the synthesis network has an
+       unusual shape).  Default 6. */
     int effort;
     int entropy;     /* vqz_entropy; default VQZ_ENTROPY_AUTO */
-    int progressive; /* 1: the coarse planes of the whole picture first, with a model that has a prior */
+    int progressive; /* 1: the coarse planes of the whole picture first, with a model that has a prior; from
+                        effort 7 on codes may then be others, since bytes decide between attempts */
     /* Makes bits dearer against errors than the model has them, by so many percent: -100 (the nearest
        entries, whatever they cost) to 900; default 0.  Finer than a step of quality, and all there is
        with a one-level model.  Has no effect at effort 1 with a model that has a prior. */
