@@ -6,7 +6,7 @@
 #include <string.h>
 
 struct vqzi_adjoint {
-    bool able;
+    bool able; /* the rest is only whole then */
     const vqzi_prepared_net *prepared;
     vqzi_conv *convs;                /* (op_count), used where the op is a CONV */
     int32_t *rounding[VQZI_MAX_OPS]; /* of these: offsets */
@@ -102,8 +102,7 @@ static int find_scale(const vqzi_adjoint *adjoint, uint32_t i) {
         sum = VQZI_MAX(sum, total);
     }
     int by = MOST;
-    while (by > -MOST && (largest >> (MOST - VQZI_MIN(by, MOST)) > INT16_MAX ||
-                          sum >> (MOST - VQZI_MIN(by, MOST)) > room))
+    while (by > -MOST && (largest >> (MOST - by) > INT16_MAX || sum >> (MOST - by) > room))
         by--;
     return by;
 }

@@ -159,7 +159,7 @@ uint64_t vqzi_prior_memory(const vqzi_model *model, uint32_t rows, uint32_t colu
                         most.codes + 2 * most.values;
     uint64_t words = columns * most.hidden + most.offsets;
     if (encode) { /* further passes; symbols, escapes among them, in an array that doubles */
-        elements += columns * (2 * most.hidden + most.outputs);
+        elements += columns * (2 * most.hidden + most.outputs + rows * most.own);
         words +=
             (uint64_t)rows * columns * most.hidden + 4ull * rows * columns * model->plane_count;
     }
@@ -219,11 +219,6 @@ static vqz_status make_offsets(vqzi_prior_coder *coder, vqzi_level level) {
     return VQZ_OK;
 }
 
-/* NULL as well when the count is beyond what can be addressed, but not because it is 0. */
-static void *allocate(uint64_t count, size_t size) {
-    return count > SIZE_MAX / size ? NULL : calloc(VQZI_MAX((size_t)count, 1), size);
-}
-
 /* Files are smallest at equal PSNR when bits count for a little more than the model says. */
 static uint64_t lambda_of(const vqzi_model *model, vqzi_level level, int bias) {
     return vqzi_lambda(model, level, bias) * 5 / 4;
@@ -243,14 +238,14 @@ vqz_status vqzi_prior_create(vqzi_prior_coder **out, const vqzi_prepared_prior *
     coder->max_columns = columns;
     coder->lambda = encode ? lambda_of(model, level, 0) : 0;
     coder->planes = calloc(model->plane_count, sizeof *coder->planes);
-    coder->known = allocate(context_elements(rows, columns, most.known), sizeof *coder->known);
-    coder->next = allocate(context_elements(rows, columns, most.known), sizeof *coder->next);
-    coder->own = allocate(context_elements(rows, columns, most.own), sizeof *coder->own);
-    coder->sums = allocate(columns * most.hidden, sizeof *coder->sums);
-    coder->hidden[0] = allocate(most.hidden, sizeof(int16_t));
-    coder->hidden[1] = allocate(most.hidden, sizeof(int16_t));
-    coder->outputs = allocate(most.outputs, sizeof *coder->outputs);
-    coder->frequencies = allocate(most.codes, sizeof *coder->frequencies);
+    coder->known = vqzi_allocate(context_elements(rows, columns, most.known), sizeof *coder->known);
+    coder->next = vqzi_allocate(context_elements(rows, columns, most.known), sizeof *coder->next);
+    coder->own = vqzi_allocate(context_elements(rows, columns, most.own), sizeof *coder->own);
+    coder->sums = vqzi_allocate(columns * most.hidden, sizeof *coder->sums);
+    coder->hidden[0] = vqzi_allocate(most.hidden, sizeof(int16_t));
+    coder->hidden[1] = vqzi_allocate(most.hidden, sizeof(int16_t));
+    coder->outputs = vqzi_allocate(most.outputs, sizeof *coder->outputs);
+    coder->frequencies = vqzi_allocate(most.codes, sizeof *coder->frequencies);
     bool ready = coder->planes && coder->known && coder->next && coder->own && coder->sums &&
                  coder->hidden[0] && coder->hidden[1] && coder->outputs && coder->frequencies &&
                  make_offsets(coder, level) == VQZ_OK;
@@ -275,20 +270,6 @@ uint64_t vqzi_prior_lambda(const vqzi_prior_coder *coder) {
     return coder->lambda;
 }
 
-void vqzi_prior_look_up(const vqzi_prior_coder *coder, const vqzi_prior_tile *tile) {
-    const vqzi_model *model = coder->prepared->model;
-    for (uint32_t y = 0; y < tile->rows; y++) {
-        int16_t *latents = tile->latents + y * tile->latent_pitch;
-        for (uint32_t x = 0; x < tile->columns; x++)
-            for (uint32_t p = 0; p < model->plane_count; p++) {
-                const vqzi_prior_plane *plane = &coder->planes[p];
-                size_t code = tile->codes[p][y * tile->code_pitch + x];
-                for (uint32_t i = 0; i < plane->dims; i++)
-                    *latents++ = plane->values[code * plane->dims + i].latent;
-            }
-    }
-}
-
 void vqzi_prior_free(vqzi_prior_coder *coder) {
     if (!coder)
         return;
@@ -310,6 +291,7 @@ void vqzi_prior_free(vqzi_prior_coder *coder) {
     free(coder->row_hidden[1]);
     free(coder->row_outputs);
     free(coder->known_sums);
+    free(coder->nearest);
     vqzi_rans_encoder_clear(&coder->rans);
     free(coder);
 }
@@ -319,14 +301,18 @@ vqz_status vqzi_prior_reserve_passes(vqzi_prior_coder *coder) {
     for (int i = 0; i < 2; i++)
         if (!coder->row_hidden[i])
             coder->row_hidden[i] =
-                allocate(coder->max_columns * most.hidden, sizeof *coder->row_hidden[i]);
+                vqzi_allocate(coder->max_columns * most.hidden, sizeof *coder->row_hidden[i]);
     if (!coder->row_outputs)
         coder->row_outputs =
-            allocate(coder->max_columns * most.outputs, sizeof *coder->row_outputs);
+            vqzi_allocate(coder->max_columns * most.outputs, sizeof *coder->row_outputs);
     if (!coder->known_sums)
-        coder->known_sums = allocate((size_t)coder->max_rows * coder->max_columns * most.hidden,
+        coder->known_sums = vqzi_allocate((size_t)coder->max_rows * coder->max_columns * most.hidden,
                                      sizeof *coder->known_sums);
-    return coder->row_hidden[0] && coder->row_hidden[1] && coder->row_outputs && coder->known_sums
+    if (!coder->nearest)
+        coder->nearest = vqzi_allocate((size_t)coder->max_rows * coder->max_columns * most.own,
+                                       sizeof *coder->nearest);
+    return coder->row_hidden[0] && coder->row_hidden[1] && coder->row_outputs &&
+                   coder->known_sums && coder->nearest
                ? VQZ_OK
                : VQZ_ERROR_MEMORY;
 }

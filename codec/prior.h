@@ -50,8 +50,6 @@ typedef struct vqzi_prior_tile {
 VQZ_MUST_CHECK vqz_status vqzi_prior_encode(vqzi_prior_coder *coder, const vqzi_prior_tile *tile,
                                             int effort, bool again, uint32_t scans,
                                             vqzi_buffer *streams);
-/* The latents that a tile's codes stand for. */
-void vqzi_prior_look_up(const vqzi_prior_coder *coder, const vqzi_prior_tile *tile);
 /* Decodes a tile to latents and codes, each unless it is NULL.  sizes[i] bytes at data[i].  CORRUPT when
    a stream does not hold exactly these codes. */
 VQZ_MUST_CHECK vqz_status vqzi_prior_decode(vqzi_prior_coder *coder, const vqzi_prior_tile *tile,

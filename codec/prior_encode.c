@@ -107,8 +107,9 @@ static uint64_t own_cost(const vqzi_prior_coder *coder, const vqzi_prior_plane *
 /* The nearest code or its neighbour towards 0, whichever costs less.  Codes towards the mean look
    cheap as well but make the next ones dear. */
 static int32_t choose_scalar(const vqzi_prior_coder *coder, const vqzi_prior_plane *plane,
-                             const vqzi_prior_guess *guess, int32_t y, int effort) {
-    int32_t nearest = nearest_scalar(plane, y), zero = plane->half;
+                             const vqzi_prior_guess *guess, int32_t y, int32_t nearest,
+                             int effort) {
+    int32_t zero = plane->half;
     int32_t smaller = nearest + (nearest < zero) - (nearest > zero);
     if (effort < EFFORT_RATE || nearest == zero)
         return nearest;
@@ -159,6 +160,12 @@ typedef struct search_pass {
     bool write; /* the last pass: codes are final */
 } search_pass;
 
+/* The nearest codes of a position, (own); planes are all scalar where they are kept. */
+static uint16_t *nearest_of(const vqzi_prior_coder *coder, const vqzi_prior_tile *tile, uint32_t y,
+                            uint32_t x) {
+    return coder->nearest + ((size_t)y * tile->columns + x) * coder->stage->own;
+}
+
 /* Chooses the codes of a position.  outputs: the net's for this position. */
 static void encode_position(vqzi_prior_coder *coder, const vqzi_prior_tile *tile, uint32_t y,
                             uint32_t x, const search_pass *pass, const int16_t *outputs) {
@@ -167,6 +174,8 @@ static void encode_position(vqzi_prior_coder *coder, const vqzi_prior_tile *tile
     const int16_t *latents = tile->latents + y * tile->latent_pitch +
                              (size_t)x * prepared->model->latent_channels + stage->begin;
     int16_t *own = vqzi_prior_own(coder, y, x);
+    const uint16_t *nearest =
+        pass->kind == PASS_TOGETHER ? nearest_of(coder, tile, y, x) : NULL; /* else not known yet */
     for (uint32_t p = stage->first_plane, channel = 0; p < stage->first_plane + stage->planes;
          p++) {
         const vqzi_prior_plane *plane = &coder->planes[p];
@@ -175,9 +184,12 @@ static void encode_position(vqzi_prior_coder *coder, const vqzi_prior_tile *tile
         if (plane->ordered) {
             vqzi_prior_guess guess =
                 vqzi_prior_guess_scalar(plane, &prepared->model->prior, outputs[0], outputs[1]);
-            if (pass->kind != PASS_KEEP)
-                code =
-                    (uint32_t)choose_scalar(coder, plane, &guess, latents[channel], pass->effort);
+            if (pass->kind != PASS_KEEP) {
+                int32_t y_value = latents[channel];
+                int32_t near =
+                    nearest ? nearest[p - stage->first_plane] : nearest_scalar(plane, y_value);
+                code = (uint32_t)choose_scalar(coder, plane, &guess, y_value, near, pass->effort);
+            }
             if (pass->write)
                 put_scalar(&coder->rans, prepared, plane, &guess, (int32_t)code);
             outputs += 2;
@@ -211,18 +223,29 @@ static void encode_row(vqzi_prior_coder *coder, const vqzi_prior_tile *tile, uin
     }
 }
 
-/* Codes of a stage whose planes are all scalar: the nearest ones. */
-static void place_nearest(const vqzi_prior_coder *coder, const vqzi_prior_tile *tile) {
+/* Finds the nearest codes of a stage whose planes are all scalar. */
+static void find_nearest(const vqzi_prior_coder *coder, const vqzi_prior_tile *tile) {
     const vqzi_prepared_stage *stage = coder->stage;
     for (uint32_t y = 0; y < tile->rows; y++)
         for (uint32_t x = 0; x < tile->columns; x++) {
             const int16_t *latents = tile->latents + y * tile->latent_pitch +
                                      (size_t)x * coder->prepared->model->latent_channels +
                                      stage->begin;
+            uint16_t *nearest = nearest_of(coder, tile, y, x);
             for (uint32_t p = 0; p < stage->planes; p++)
-                tile->codes[stage->first_plane + p][y * tile->code_pitch + x] =
+                nearest[p] =
                     (uint16_t)nearest_scalar(&coder->planes[stage->first_plane + p], latents[p]);
         }
+}
+
+/* Makes them its codes. */
+static void place_nearest(const vqzi_prior_coder *coder, const vqzi_prior_tile *tile) {
+    const vqzi_prepared_stage *stage = coder->stage;
+    for (uint32_t p = 0; p < stage->planes; p++)
+        for (uint32_t y = 0; y < tile->rows; y++)
+            for (uint32_t x = 0; x < tile->columns; x++)
+                tile->codes[stage->first_plane + p][y * tile->code_pitch + x] =
+                    nearest_of(coder, tile, y, x)[p];
 }
 
 /* Makes the codes of such a stage its context. */
@@ -255,6 +278,7 @@ static void encode_stage(vqzi_prior_coder *coder, const vqzi_prior_tile *tile, i
     }
     int passes = again ? AGAIN_PASSES : effort == EFFORT_TOGETHER ? PASSES - 1 : PASSES;
     vqzi_prior_sum_known(coder);
+    find_nearest(coder, tile);
     if (!again)
         place_nearest(coder, tile);
     for (int i = 0; i < passes; i++) {

@@ -18,7 +18,7 @@
 enum {
     VQZI_PRIOR_MARGIN = 2, /* positions around a tile */
     VQZI_STARTS = 24,      /* of a table: 16, their end, and room that aligns it */
-    VQZI_COST_BITS = 8,    /* fraction of a cost in bits */
+    VQZI_COST_BITS = 8     /* fraction of a cost in bits */
 };
 
 typedef struct vqzi_prepared_stage {
@@ -85,6 +85,7 @@ struct vqzi_prior_coder {
     int16_t *row_hidden[2], *row_outputs; /* (columns, hidden), (columns, outputs) */
     int32_t *known_sums;                  /* (rows, columns, hidden) */
     bool known_is_summed;                 /* they are those of this stage */
+    uint16_t *nearest;                    /* (rows, columns, own): codes */
 };
 
 /* Starts a tile, then each stage in order; the codes of one must be placed before the next begins.

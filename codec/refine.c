@@ -2,18 +2,24 @@
  * refine.c - see refine.h.
  *
  * Codes are chosen for the least |latent - entry|^2 + lambda * bits.  That stands in for the
- * squared error of the picture, E.  Near the chosen entries q, E(q + d) = E(q) + 2 g d + d' H d, g
- * = J' (decoded - picture),  H = J' J, where J is the Jacobian of the synthesis network.  H is
- * close to a diagonal, h; with that, E is but for a constant h times the squared distance to q - g
- * / h.  So this is what the latents t move to: t becomes q + KEEP (t - q) - STEP g / h.  KEEP
- * averages over the attempts, since H is not quite diagonal; with STEP = 1 - KEEP the latents come
- * to rest at q - g / h.
+ * squared error of the picture, E.  Near the chosen entries q,
  *
- * For an error of random signs, the mean square of its gradient in a channel is h there.
+ *     E(q + d) = E(q) + 2 g d + d' H d,  g = J' (decoded - picture),  H = J' J,
+ *
+ * where J is the Jacobian of the synthesis network.  H is close to a diagonal, h; with that E is,
+ * but for a constant, h times the squared distance to q - g / h.  So this is what the latents t
+ * move to:
+ *
+ *     t becomes q + KEEP (t - q) - STEP g / h.
+ *
+ * KEEP averages over the attempts, since H is not quite diagonal; with STEP = 1 - KEEP the latents
+ * come to rest at q - g / h.  h of a channel is the mean square of the gradient there of an error
+ * of random signs.
  */
 #include "codec/refine.h"
 #include "codec/executor.h"
 #include "codec/pixels.h"
+#include "codec/quantise.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -39,6 +45,7 @@ struct vqzi_refiner {
     const vqzi_model *model;
     vqzi_net_plan plan;
     vqzi_executor *executor;
+    vqzi_quantiser *quantiser; /* looks codes up */
     uint32_t reach, margin, window_columns;
     int16_t *above;    /* (margin, columns, D): chosen, of the rows before `row` */
     int16_t *chosen;   /* (tile rows, columns, D) */
@@ -57,15 +64,12 @@ struct vqzi_refiner {
 /* ---- setting up ---- */
 
 /* Latent positions that a pixel reads to each side of its own, and that read it. */
-static uint32_t find_reach(const vqzi_prepared_net *synthesis, uint32_t stride) {
-    enum { FAR = 1 << 16 };
-    vqzi_span span = vqzi_net_input_span(
-        synthesis, 2 * FAR, (vqzi_span){(int64_t)FAR * stride, ((int64_t)FAR + 1) * stride});
-    return (uint32_t)VQZI_MAX(FAR - span.begin, span.end - FAR - 1);
-}
-
 static uint32_t reach_of(const vqzi_refiner_options *options) {
-    return find_reach(vqzi_adjoint_net(options->adjoint), options->model->model.stride);
+    enum { FAR = 1 << 16 };
+    int64_t stride = options->model->model.stride;
+    vqzi_span span = vqzi_net_input_span(vqzi_adjoint_net(options->adjoint), 2 * FAR,
+                                         (vqzi_span){FAR * stride, (FAR + 1) * stride});
+    return (uint32_t)VQZI_MAX(FAR - span.begin, span.end - FAR - 1);
 }
 
 uint32_t vqzi_refiner_margin(const vqzi_refiner_options *options) {
@@ -86,6 +90,15 @@ static void make_plan(vqzi_net_plan *plan, const vqzi_refiner_options *options) 
                         (uint32_t)VQZI_MIN(height, options->rows));
 }
 
+static vqzi_quantiser_options quantiser_options(const vqzi_refiner_options *options) {
+    return (vqzi_quantiser_options){
+        .level = options->level,
+        .max_width = options->columns,
+        .kernels = &options->context->kernels,
+        .threads = options->context->team.threads,
+    };
+}
+
 uint64_t vqzi_refiner_memory(const vqzi_refiner_options *options) {
     const vqzi_model *model = &options->model->model;
     uint64_t rows = 2ull * options->tile_rows + vqzi_refiner_margin(options);
@@ -95,8 +108,10 @@ uint64_t vqzi_refiner_memory(const vqzi_refiner_options *options) {
     elements =
         vqzi_add_sizes(elements, vqzi_adjoint_elements(vqzi_adjoint_net(options->adjoint), &plan,
                                                        options->context->team.threads));
-    return vqzi_add_sizes(vqzi_add_sizes(plan.memory, vqzi_mul_sizes(elements, sizeof(int16_t))),
-                          (uint64_t)plan.height * model->stride * sizeof(uint64_t));
+    uint64_t bytes = vqzi_add_sizes(plan.memory, vqzi_mul_sizes(elements, sizeof(int16_t)));
+    vqzi_quantiser_options quantiser = quantiser_options(options);
+    bytes = vqzi_add_sizes(bytes, vqzi_quantiser_memory(model, &quantiser));
+    return vqzi_add_sizes(bytes, (uint64_t)plan.height * model->stride * sizeof(uint64_t));
 }
 
 /* STEP / h is STEP times 2 to this power over the mean square of a probe's gradient. */
@@ -122,10 +137,6 @@ vqz_status vqzi_refiner_find(const vqz_model *model, const vqzi_adjoint **found)
     return VQZ_OK;
 }
 
-static void *allocate(uint64_t count, size_t size) {
-    return count > SIZE_MAX / size ? NULL : malloc((size_t)VQZI_MAX(count, 1) * size);
-}
-
 static vqz_status prepare(vqzi_refiner *refiner) {
     const vqzi_refiner_options *options = &refiner->options;
     uint64_t row = (uint64_t)options->columns * refiner->model->latent_channels;
@@ -137,15 +148,17 @@ static vqz_status prepare(vqzi_refiner *refiner) {
     refiner->window_columns = window_columns(options);
     uint64_t elements = vqzi_adjoint_elements(net, &refiner->plan, threads);
     refiner->work_row = (size_t)(elements / (uint64_t)threads);
-    refiner->above = allocate(refiner->margin * row, sizeof *refiner->above);
-    refiner->chosen = allocate(options->tile_rows * row, sizeof *refiner->chosen);
-    refiner->gradient = allocate(options->tile_rows * row, sizeof *refiner->gradient);
-    refiner->work = allocate(elements, sizeof *refiner->work);
-    refiner->row_errors = allocate((uint64_t)refiner->plan.height * refiner->model->stride,
-                                   sizeof *refiner->row_errors);
+    refiner->above = vqzi_allocate(refiner->margin * row, sizeof *refiner->above);
+    refiner->chosen = vqzi_allocate(options->tile_rows * row, sizeof *refiner->chosen);
+    refiner->gradient = vqzi_allocate(options->tile_rows * row, sizeof *refiner->gradient);
+    refiner->work = vqzi_allocate(elements, sizeof *refiner->work);
+    refiner->row_errors = vqzi_allocate((uint64_t)refiner->plan.height * refiner->model->stride,
+                                        sizeof *refiner->row_errors);
     if (!refiner->above || !refiner->chosen || !refiner->gradient || !refiner->work ||
         !refiner->row_errors)
         return VQZ_ERROR_MEMORY;
+    vqzi_quantiser_options quantiser = quantiser_options(options);
+    VQZ_TRY(vqzi_quantiser_create(&refiner->quantiser, refiner->model, &quantiser));
     return vqzi_executor_create(&refiner->executor, net, &refiner->plan, options->level,
                                 &options->context->kernels, &options->context->team);
 }
@@ -168,6 +181,7 @@ void vqzi_refiner_free(vqzi_refiner *refiner) {
     if (!refiner)
         return;
     vqzi_executor_free(refiner->executor);
+    vqzi_quantiser_free(refiner->quantiser);
     free(refiner->above);
     free(refiner->chosen);
     free(refiner->gradient);
@@ -187,12 +201,33 @@ void vqzi_refiner_begin(vqzi_refiner *refiner, uint32_t row, uint32_t rows, int1
     refiner->unit = 0;
 }
 
-int16_t *vqzi_refiner_chosen(const vqzi_refiner *refiner) {
-    return refiner->chosen;
-}
-
 static size_t row_elements(const vqzi_refiner *refiner) {
     return (size_t)refiner->options.columns * refiner->model->latent_channels;
+}
+
+typedef struct code_job {
+    const vqzi_refiner *refiner;
+    const uint16_t *codes; /* (planes, tile rows, columns) */
+} code_job;
+
+static void choose_row(const void *argument, int thread, int64_t y) {
+    const code_job *job = argument;
+    const vqzi_refiner *refiner = job->refiner;
+    size_t columns = refiner->options.columns;
+    const uint16_t *planes[VQZI_MAX_PLANES];
+    for (uint32_t p = 0; p < refiner->model->plane_count; p++)
+        planes[p] = job->codes + ((size_t)p * refiner->options.tile_rows + (size_t)y) * columns;
+    vqzi_dequantise_row(refiner->quantiser, thread, planes, (uint32_t)columns,
+                        refiner->chosen + (size_t)y * row_elements(refiner));
+}
+
+/* Looks up the latents that codes stand for, from row `first` of the row of tiles on. */
+static void choose(const vqzi_refiner *refiner, const uint16_t *codes, uint32_t first) {
+    code_job job = {refiner, codes};
+    uint64_t positions = (uint64_t)(refiner->rows - first) * refiner->options.columns;
+    vqzi_team_run(&refiner->options.context->team,
+                  positions * vqzi_quantiser_work(refiner->quantiser), first, refiner->rows,
+                  choose_row, &job);
 }
 
 /* Latents (columns, D) of a row, what is above and below included. */
@@ -408,9 +443,10 @@ static window window_at(const vqzi_refiner *refiner, int64_t x) {
     return w;
 }
 
-uint64_t vqzi_refiner_measure(vqzi_refiner *refiner, bool gradient) {
+uint64_t vqzi_refiner_measure(vqzi_refiner *refiner, const uint16_t *codes, bool gradient) {
     uint32_t columns = refiner->options.columns, step = refiner->window_columns;
     uint64_t sum = 0;
+    choose(refiner, codes, 0);
     for (uint32_t x = 0; x < columns; x += step) {
         window w = window_at(refiner, x);
         sum += measure_window(refiner, &w, gradient);
@@ -445,8 +481,10 @@ void vqzi_refiner_move(vqzi_refiner *refiner) {
                   move_row, refiner);
 }
 
-void vqzi_refiner_end(vqzi_refiner *refiner) {
-    size_t row = row_elements(refiner), rows = VQZI_MIN(refiner->margin, refiner->rows);
-    memcpy(refiner->above + (refiner->margin - rows) * row,
-           refiner->chosen + (refiner->rows - rows) * row, rows * row * sizeof *refiner->above);
+void vqzi_refiner_end(vqzi_refiner *refiner, const uint16_t *codes) {
+    size_t row = row_elements(refiner);
+    uint32_t rows = VQZI_MIN(refiner->margin, refiner->rows), first = refiner->rows - rows;
+    choose(refiner, codes, first);
+    memcpy(refiner->above + (refiner->margin - rows) * row, refiner->chosen + first * row,
+           rows * row * sizeof *refiner->above);
 }

@@ -46,14 +46,13 @@ void vqzi_refiner_free(vqzi_refiner *refiner);
    move changes; below, those of the next row of tiles, may be read up to the margin. */
 void vqzi_refiner_begin(vqzi_refiner *refiner, uint32_t row, uint32_t rows, int16_t *latents,
                         const int16_t *below);
-/* Where the latents that an attempt's codes stand for go: (rows, columns, D). */
-int16_t *vqzi_refiner_chosen(const vqzi_refiner *refiner);
-/* Their squared error in the decoded picture, in squared units of the latent.  The first call for a
-   row of tiles finds that unit, and the steps that move takes. */
-uint64_t vqzi_refiner_measure(vqzi_refiner *refiner, bool gradient);
+/* The squared error of an attempt's codes (planes, tile rows, columns) in the decoded picture, in
+   squared units of the latent.  The first call for a row of tiles finds that unit, and the steps
+   that move takes. */
+uint64_t vqzi_refiner_measure(vqzi_refiner *refiner, const uint16_t *codes, bool gradient);
 /* After a measure with gradient: moves the latents. */
 void vqzi_refiner_move(vqzi_refiner *refiner);
-/* The latents in chosen are final. */
-void vqzi_refiner_end(vqzi_refiner *refiner);
+/* These codes are final: they are what the next row of tiles has above it. */
+void vqzi_refiner_end(vqzi_refiner *refiner, const uint16_t *codes);
 
 #endif

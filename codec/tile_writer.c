@@ -31,11 +31,11 @@ struct vqzi_tile_writer {
     vqzi_stream_coder *coder;   /* NULL: zstd cannot be wanted */
     vqzi_refiner *refiner;      /* or NULL */
     int rounds;                 /* of it */
-    int slots;                  /* rows of tiles that are held: with a refiner two, else one */
-    int16_t *latents;           /* (slots, tile rows, columns, D) */
-    attempt attempts[2];        /* the second with a refiner */
-    size_t code_bytes;          /* of one */
-    vqz_status *statuses;       /* (tiles across) */
+    int copies;                 /* with a refiner two, else one */
+    int16_t *latents;     /* (copies, tile rows, columns, D): this row of tiles and the next */
+    attempt attempts[2];  /* (copies): the best and another */
+    size_t code_bytes;    /* of one */
+    vqz_status *statuses; /* (tiles across) */
     segments segments[CODERS];
 };
 
@@ -136,18 +136,19 @@ vqz_status vqzi_tile_writer_create(vqzi_tile_writer **out,
     bool ready = vqzi_mul(writer->tiling.tile_rows, options->columns, &positions) &&
                  positions <= SIZE_MAX / VQZI_MAX_LATENT_CHANNELS / 4;
     vqz_status status = VQZ_OK;
-    writer->slots = 1;
+    writer->copies = 1;
     writer->rounds = count_rounds(options);
     if (options->adjoint) {
         vqzi_refiner_options refine = refiner_options(options, &writer->tiling);
         status = vqzi_refiner_create(&writer->refiner, &refine);
-        writer->slots = writer->refiner ? 2 : 1;
+        writer->copies = 2;
     }
-    writer->code_bytes = positions * model->plane_count * sizeof(uint16_t);
-    if (ready)
-        writer->latents = malloc((size_t)writer->slots * positions * model->latent_channels *
+    if (ready) {
+        writer->code_bytes = positions * model->plane_count * sizeof(uint16_t);
+        writer->latents = malloc((size_t)writer->copies * positions * model->latent_channels *
                                  sizeof *writer->latents);
-    for (int i = 0; i < writer->slots && ready; i++) {
+    }
+    for (int i = 0; i < writer->copies && ready; i++) {
         attempt *a = &writer->attempts[i];
         a->codes = malloc(writer->code_bytes);
         a->streams = calloc(across * writer->scan_count, sizeof *a->streams);
@@ -177,7 +178,7 @@ void vqzi_tile_writer_free(vqzi_tile_writer *writer) {
         return;
     for (int i = 0; writer->workers && i < writer->worker_count; i++)
         vqzi_prior_free(writer->workers[i]);
-    for (int i = 0; i < writer->slots; i++) {
+    for (int i = 0; i < writer->copies; i++) {
         attempt *a = &writer->attempts[i];
         for (size_t k = 0; a->streams && k < writer->tiling.across * writer->scan_count; k++)
             vqzi_buffer_clear(&a->streams[k]);
@@ -199,16 +200,16 @@ void vqzi_tile_writer_free(vqzi_tile_writer *writer) {
 
 /* ---- rows of tiles ---- */
 
-static int16_t *slot_of(const vqzi_tile_writer *writer, uint32_t row) {
+static int16_t *latents_of(const vqzi_tile_writer *writer, uint32_t row) {
     uint32_t tile_rows = writer->tiling.tile_rows;
-    size_t slot = row / tile_rows % (uint32_t)writer->slots;
+    size_t copy = row / tile_rows % (uint32_t)writer->copies;
     return writer->latents +
-           slot * tile_rows * writer->options.columns * writer->model->latent_channels;
+           copy * tile_rows * writer->options.columns * writer->model->latent_channels;
 }
 
 int16_t *vqzi_tile_writer_row(const vqzi_tile_writer *writer, uint32_t row) {
-    return slot_of(writer, row) + (size_t)(row % writer->tiling.tile_rows) *
-                                      writer->options.columns * writer->model->latent_channels;
+    return latents_of(writer, row) + (size_t)(row % writer->tiling.tile_rows) *
+                                         writer->options.columns * writer->model->latent_channels;
 }
 
 typedef struct tile_row {
@@ -249,36 +250,19 @@ static void encode_tile(const void *argument, int thread, int64_t index) {
                           writer->scan_count, wanted ? streams : NULL);
 }
 
-/* Work of the prior on a row of tiles, shared by the workers. */
-static void run_tiles(const tile_row *job, uint64_t position_work, vqzi_team_row *run) {
+static vqz_status encode_tiles(const tile_row *job) {
     const vqzi_tile_writer *writer = job->writer;
     vqzi_team team = {.threads = writer->worker_count,
                       .grain = writer->options.context->team.grain};
-    uint64_t work = vqzi_mul_sizes((uint64_t)job->rows * writer->options.columns, position_work);
-    vqzi_team_run(&team, work, 0, writer->tiling.across, run, job);
-}
-
-static vqz_status encode_tiles(const tile_row *job) {
-    run_tiles(job, vqzi_prior_work(job->writer->model), encode_tile);
-    for (uint32_t i = 0; i < job->writer->tiling.across; i++)
-        VQZ_TRY(job->writer->statuses[i]);
+    uint64_t work = vqzi_mul_sizes((uint64_t)job->rows * writer->options.columns,
+                                   vqzi_prior_work(writer->model));
+    vqzi_team_run(&team, work, 0, writer->tiling.across, encode_tile, job);
+    for (uint32_t i = 0; i < writer->tiling.across; i++)
+        VQZ_TRY(writer->statuses[i]);
     return VQZ_OK;
 }
 
 /* ---- refinement ---- */
-
-static void choose_tile(const void *argument, int thread, int64_t index) {
-    const tile_row *job = argument;
-    uint16_t *planes[VQZI_MAX_PLANES];
-    vqzi_prior_tile tile = tile_at(job, (uint32_t)index, planes);
-    tile.latents = vqzi_refiner_chosen(job->writer->refiner) + (tile.latents - job->latents);
-    vqzi_prior_look_up(job->writer->workers[thread], &tile);
-}
-
-/* Makes the attempt's codes the refiner's chosen latents. */
-static void choose(const tile_row *job) {
-    run_tiles(job, job->writer->model->latent_channels * VQZI_ELEMENT_WORK, choose_tile);
-}
 
 /* (squared latent error) + lambda * bits */
 static uint64_t judge(const tile_row *job, bool gradient) {
@@ -286,8 +270,7 @@ static uint64_t judge(const tile_row *job, bool gradient) {
     uint64_t bytes = 0;
     for (size_t i = 0; i < writer->tiling.across * writer->scan_count; i++)
         bytes += job->attempt->streams[i].size;
-    choose(job);
-    return vqzi_add_sizes(vqzi_refiner_measure(writer->refiner, gradient),
+    return vqzi_add_sizes(vqzi_refiner_measure(writer->refiner, job->attempt->codes, gradient),
                           vqzi_mul_sizes(8 * bytes, vqzi_prior_lambda(writer->workers[0])));
 }
 
@@ -296,7 +279,7 @@ static vqz_status refine(const vqzi_tile_writer *writer, tile_row *job) {
     const attempt *best = &writer->attempts[1], *next = &writer->attempts[0];
     uint64_t least = UINT64_MAX;
     vqzi_refiner_begin(writer->refiner, job->row, job->rows, job->latents,
-                       slot_of(writer, job->row + writer->tiling.tile_rows));
+                       latents_of(writer, job->row + writer->tiling.tile_rows));
     for (int round = 0;; round++) {
         job->attempt = next;
         VQZ_TRY(encode_tiles(job));
@@ -314,11 +297,8 @@ static vqz_status refine(const vqzi_tile_writer *writer, tile_row *job) {
         job->again = true;
         vqzi_refiner_move(writer->refiner);
     }
-    if (job->attempt != best) {
-        job->attempt = best;
-        choose(job);
-    }
-    vqzi_refiner_end(writer->refiner);
+    job->attempt = best;
+    vqzi_refiner_end(writer->refiner, best->codes);
     return VQZ_OK;
 }
 
@@ -384,7 +364,7 @@ static vqz_status is_contest(const tile_row *job, bool *contest) {
 }
 
 static vqz_status write_row(vqzi_tile_writer *writer, uint32_t row, uint32_t rows) {
-    tile_row job = {writer, row, rows, slot_of(writer, row), &writer->attempts[0], false};
+    tile_row job = {writer, row, rows, latents_of(writer, row), &writer->attempts[0], false};
     VQZ_TRY(writer->refiner ? refine(writer, &job) : encode_tiles(&job));
     if (writer->segments[RANS].wanted)
         VQZ_TRY(collect(&job, &writer->segments[RANS]));

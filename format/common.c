@@ -20,6 +20,10 @@ vqz_status vqzi_fail(vqz_diag *diag, vqz_status status, const char *format, ...)
     return status;
 }
 
+void *vqzi_allocate(uint64_t count, size_t size) {
+    return count > SIZE_MAX / size ? NULL : calloc(VQZI_MAX((size_t)count, 1), size);
+}
+
 const char *vqz_status_string(vqz_status status) {
     switch (status) {
     case VQZ_OK: return "success";

@@ -26,6 +26,9 @@ static inline bool vqzi_mul(size_t a, size_t b, size_t *product) {
     return !__builtin_mul_overflow(a, b, product);
 }
 
+/* calloc; NULL as well when the count is beyond what can be addressed, but not because it is 0. */
+void *vqzi_allocate(uint64_t count, size_t size);
+
 /* Saturating sum and product for memory estimates. */
 static inline uint64_t vqzi_add_sizes(uint64_t a, uint64_t b) {
     uint64_t sum;

@@ -2,7 +2,8 @@
  * sha256.c - SHA-256 (FIPS 180-4), in portable C and with the SHA extensions of x86.
  *
  * Every load of a model but the one that is built in hashes all of its body, which makes this the
- * largest part of that load where the extensions are missing.  Both give the same hash: there is no choice to offer.
+ * largest part of that load where the extensions are missing.  Both give the same hash: there is no
+ * choice to offer.
  */
 #include "format/sha256.h"
 #include "format/container.h"
