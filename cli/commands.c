@@ -35,9 +35,9 @@
     { 'r', "recursive", NULL, OPTION_FLAG, AT(recursive), 0, 0, what }
 #define ENCODE_ROWS                                                                                \
     { 0, "effort", "N", OPTION_INT, AT(effort), 1, 9,                                              \
-      "1 (fast) to 9 (smaller files); from 7 on the encoder decodes\n"                            \
+      "1 (fast) to 9 (smaller files); from 7 on the encoder decodes\n"                             \
       "and corrects; default 6; no effect with a model that has no\n"                              \
-      "prior" },                                                                 \
+      "prior" },                                                                                   \
     { 0, "entropy", "auto|rans|zstd", OPTION_CHOICE, AT(entropy), 0, 0,                            \
       "coder of the index planes: rANS with the model's prior,\n"                                  \
       "zstd (larger, decodes faster), or auto: that of a prior, from\n"                            \
