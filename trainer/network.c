@@ -264,6 +264,7 @@ static vqz_status plan_convolutions(network *n, vqz_diag *diag) {
                                             .stride = l->stride,
                                             .src_type = n->type[l->src],
                                             .dst_type = n->type[i + 1],
+                                            .grad_type = n->compute,
                                             .training = n->training,
                                             .fuse_bias = l->bias_sets == 1,
                                             .fuse_add = l->add >= 0,

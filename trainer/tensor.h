@@ -35,7 +35,7 @@ typedef enum conv_method { CONV_AUTO, CONV_DIRECT, CONV_WINOGRAD } conv_method;
 
 typedef struct conv_options {
     int batch, height, width, cin, cout, kernel, stride;
-    tensor_type src_type, dst_type;
+    tensor_type src_type, dst_type, grad_type; /* grad_type: of both gradients */
     bool training;      /* plan the backward passes */
     bool fuse_bias;     /* one bias vector for all samples: add it in the convolution */
     bool fuse_add;      /* add a tensor of add_type before the activation */
@@ -55,7 +55,6 @@ bool conv_fused(const conv *c);
 /* weights: (cout, kernel, kernel, cin) float32, reordered here into the layout of the primitive. */
 VQZ_MUST_CHECK vqz_status conv_forward(conv *c, const float *weights, const float *bias,
                                        const void *src, const void *add, void *dst);
-/* grad_dst and grad_src have the backend's precision. */
 VQZ_MUST_CHECK vqz_status conv_backward_data(conv *c, const float *weights, const void *grad_dst,
                                              void *grad_src);
 VQZ_MUST_CHECK vqz_status conv_backward_weights(conv *c, const void *src, const void *grad_dst,

@@ -1,6 +1,7 @@
 /*
  * winograd.h - 3x3 convolutions of stride 1 in float32 with a quarter of the multiplications, by
- * F(4x4, 3x3), and 4x4 ones of stride 2 with 9/16: forward and both gradients.  conv_create() takes it where it is known to be faster
+ * F(4x4, 3x3), and 4x4 ones of stride 2 with 9/16: forward and both gradients.  Tensors may be
+ * bfloat16; products and sums are float32.  conv_create() takes it where it is known to be faster
  * than the convolutions of oneDNN; the calls mean what those of tensor.h mean.
  */
 #ifndef TRAINER_WINOGRAD_H
@@ -11,7 +12,7 @@
 typedef struct winograd winograd;
 
 /* Whether it can compute the convolution, and whether it is the faster way. */
-bool winograd_possible(const backend *b, const conv_options *options);
+bool winograd_possible(const conv_options *options);
 bool winograd_pays(const backend *b, const conv_options *options);
 
 VQZ_MUST_CHECK vqz_status winograd_create(winograd **w, backend *b, const conv_options *options,
@@ -21,11 +22,11 @@ void winograd_free(winograd *w);
    lacks them. */
 bool winograd_use_kernels(winograd *w, const char *name);
 /* With bias, addition and activation where options->fuse_bias; else conv(src) alone. */
-void winograd_forward(const winograd *w, const float *weights, const float *bias, const float *src,
-                      const float *add, float *dst);
-void winograd_backward_data(const winograd *w, const float *weights, const float *grad_dst,
-                            float *grad_src);
-void winograd_backward_weights(const winograd *w, const float *src, const float *grad_dst,
+void winograd_forward(const winograd *w, const float *weights, const float *bias, const void *src,
+                      const void *add, void *dst);
+void winograd_backward_data(const winograd *w, const float *weights, const void *grad_dst,
+                            void *grad_src);
+void winograd_backward_weights(const winograd *w, const void *src, const void *grad_dst,
                                float *grad_weights);
 
 #endif

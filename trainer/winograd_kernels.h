@@ -3,13 +3,13 @@
  *
  * Tensors in the transformed domain are cut into panels of PANEL channels, so that every loop runs
  * over whole vectors and reads memory in order: of a tile, value i of the POINTS x POINTS grid lies
- * at [i][panel][tile][PANEL].  Channels that fill up the last panel are zero.
+ * at [i][panel][tile][PANEL].  Channels that fill up the last panel are zero.  There all is float32;
+ * pictures may be bfloat16, to which results are rounded to nearest even.
  */
 #ifndef TRAINER_WINOGRAD_KERNELS_H
 #define TRAINER_WINOGRAD_KERNELS_H
 
-#include <stdbool.h>
-#include <stddef.h>
+#include "trainer/tensor.h"
 
 enum {
     WINOGRAD_PANEL = 16,
@@ -22,15 +22,17 @@ enum {
 /* Where a transform reads a tile: one pointer for each position, at channel 0.  Positions outside the
    picture point at zeros. */
 typedef struct winograd_tile {
-    const float *at[WINOGRAD_POINTS];
+    const void *at[WINOGRAD_POINTS];
+    tensor_type type;
 } winograd_tile;
 
 /* What happens to a tile of outputs on its way to the picture. */
 typedef struct winograd_output {
-    float *dst;        /* first value of the tile and the panel */
-    const float *add;  /* likewise, or NULL */
+    void *dst;         /* first value of the tile and the panel */
+    const void *add;   /* likewise, or NULL */
     const float *bias; /* PANEL values, or NULL */
-    size_t row, pixel; /* distances in floats */
+    tensor_type dst_type, add_type;
+    size_t row, pixel; /* distances in values */
     int rows, columns, channels; /* what of the tile and the panel exists */
     bool activate;
     float slope;

@@ -16,6 +16,9 @@ enum { VECTORS = WINOGRAD_PANEL / LANES };
 typedef float vec __attribute__((vector_size(LANES * sizeof(float))));
 typedef float loose_vec __attribute__((vector_size(LANES * sizeof(float)), aligned(4), may_alias));
 typedef int mask_vec __attribute__((vector_size(LANES * sizeof(float))));
+typedef uint32_t bits_vec __attribute__((vector_size(LANES * sizeof(float))));
+typedef uint16_t half_vec __attribute__((vector_size(LANES * 2)));
+typedef uint16_t loose_half_vec __attribute__((vector_size(LANES * 2), aligned(2), may_alias));
 
 #define INLINE static inline __attribute__((always_inline))
 
@@ -25,6 +28,26 @@ INLINE vec load(const float *p) {
 
 INLINE void save(float *p, vec v) {
     *(loose_vec *)p = v;
+}
+
+/* Vector at value `index` of a tensor; `type` is known where this is inlined. */
+INLINE vec load_from(const void *p, size_t index, tensor_type type) {
+    if (type == TENSOR_FLOAT32)
+        return load((const float *)p + index);
+    half_vec half = *(const loose_half_vec *)((const uint16_t *)p + index);
+    return (vec)(__builtin_convertvector(half, bits_vec) << 16);
+}
+
+/* As narrow() of elementwise.c does it: infinities survive, a NaN stays one. */
+INLINE void save_to(void *p, size_t index, tensor_type type, vec v) {
+    if (type == TENSOR_FLOAT32) {
+        save((float *)p + index, v);
+        return;
+    }
+    bits_vec bits = (bits_vec)v, is_nan = (bits_vec)((bits & 0x7fffffff) > 0x7f800000);
+    bits_vec rounded = (bits + 0x7fff + ((bits >> 16) & 1)) >> 16, quiet = (bits >> 16) | 0x40;
+    *(loose_half_vec *)((uint16_t *)p + index) =
+        __builtin_convertvector((quiet & is_nan) | (rounded & ~is_nan), half_vec);
 }
 
 /* ---- the transforms in one dimension ---- */
@@ -84,14 +107,17 @@ INLINE void transform_taps_grad(vec w0, vec w1, vec w2, vec w3, vec w4, vec w5, 
 
 enum { SIDE = WINOGRAD_SIDE, TILE = WINOGRAD_TILE, PANEL = WINOGRAD_PANEL, TAPS = 3 };
 
-INLINE void src_vector(const float *const *at, size_t channel, float *dst, size_t point_stride) {
+INLINE void src_vector(const void *const *at, tensor_type type, size_t channel, float *dst,
+                       size_t point_stride) {
     vec column[SIDE][SIDE];
 #pragma GCC unroll 6
     for (int x = 0; x < SIDE; x++) {
         vec t[SIDE];
-        transform_input(load(at[x] + channel), load(at[SIDE + x] + channel),
-                        load(at[2 * SIDE + x] + channel), load(at[3 * SIDE + x] + channel),
-                        load(at[4 * SIDE + x] + channel), load(at[5 * SIDE + x] + channel), t);
+        transform_input(load_from(at[x], channel, type), load_from(at[SIDE + x], channel, type),
+                        load_from(at[2 * SIDE + x], channel, type),
+                        load_from(at[3 * SIDE + x], channel, type),
+                        load_from(at[4 * SIDE + x], channel, type),
+                        load_from(at[5 * SIDE + x], channel, type), t);
         for (int y = 0; y < SIDE; y++)
             column[y][x] = t[y];
     }
@@ -104,13 +130,16 @@ INLINE void src_vector(const float *const *at, size_t channel, float *dst, size_
     }
 }
 
-INLINE void grad_vector(const float *const *at, size_t channel, float *dst, size_t point_stride) {
+INLINE void grad_vector(const void *const *at, tensor_type type, size_t channel, float *dst,
+                        size_t point_stride) {
     vec column[SIDE][TILE];
 #pragma GCC unroll 4
     for (int x = 0; x < TILE; x++) {
         vec t[SIDE];
-        transform_output_grad(load(at[x] + channel), load(at[TILE + x] + channel),
-                              load(at[2 * TILE + x] + channel), load(at[3 * TILE + x] + channel), t);
+        transform_output_grad(load_from(at[x], channel, type),
+                              load_from(at[TILE + x], channel, type),
+                              load_from(at[2 * TILE + x], channel, type),
+                              load_from(at[3 * TILE + x], channel, type), t);
         for (int y = 0; y < SIDE; y++)
             column[y][x] = t[y];
     }
@@ -123,51 +152,70 @@ INLINE void grad_vector(const float *const *at, size_t channel, float *dst, size
     }
 }
 
-/* Copies the channels of a last panel that is not full, with zeros behind them. */
+/* Copies the channels of a last panel that is not full, with zeros behind them; copy: room for PANEL
+   floats a position. */
 static void fill_panel(const winograd_tile *tile, int count, size_t channel, size_t channels,
                        float *copy, winograd_tile *filled) {
+    size_t size = tensor_type_size(tile->type);
     memset(copy, 0, (size_t)count * PANEL * sizeof *copy);
     for (int i = 0; i < count; i++) {
-        memcpy(copy + i * PANEL, tile->at[i] + channel, (channels - channel) * sizeof *copy);
+        memcpy(copy + i * PANEL, (const char *)tile->at[i] + channel * size,
+               (channels - channel) * size);
         filled->at[i] = copy + i * PANEL;
     }
 }
 
-static void transform_src(const winograd_tile *tile, size_t channels, float *dst,
-                          size_t panel_stride, size_t point_stride) {
+INLINE void src_panels(const winograd_tile *tile, tensor_type type, size_t channels, float *dst,
+                       size_t panel_stride, size_t point_stride) {
     size_t channel = 0;
     for (; channel + PANEL <= channels; channel += PANEL, dst += panel_stride)
         for (size_t v = 0; v < PANEL; v += LANES)
-            src_vector(tile->at, channel + v, dst + v, point_stride);
+            src_vector(tile->at, type, channel + v, dst + v, point_stride);
     if (channel < channels) {
         float copy[SIDE * SIDE * PANEL];
         winograd_tile filled;
         fill_panel(tile, SIDE * SIDE, channel, channels, copy, &filled);
         for (size_t v = 0; v < PANEL; v += LANES)
-            src_vector(filled.at, v, dst + v, point_stride);
+            src_vector(filled.at, type, v, dst + v, point_stride);
     }
 }
 
-static void transform_grad(const winograd_tile *tile, size_t channels, float *dst,
-                           size_t panel_stride, size_t point_stride) {
+static void transform_src(const winograd_tile *tile, size_t channels, float *dst,
+                          size_t panel_stride, size_t point_stride) {
+    if (tile->type == TENSOR_FLOAT32)
+        src_panels(tile, TENSOR_FLOAT32, channels, dst, panel_stride, point_stride);
+    else
+        src_panels(tile, TENSOR_BFLOAT16, channels, dst, panel_stride, point_stride);
+}
+
+INLINE void grad_panels(const winograd_tile *tile, tensor_type type, size_t channels, float *dst,
+                        size_t panel_stride, size_t point_stride) {
     size_t channel = 0;
     for (; channel + PANEL <= channels; channel += PANEL, dst += panel_stride)
         for (size_t v = 0; v < PANEL; v += LANES)
-            grad_vector(tile->at, channel + v, dst + v, point_stride);
+            grad_vector(tile->at, type, channel + v, dst + v, point_stride);
     if (channel < channels) {
         float copy[TILE * TILE * PANEL];
         winograd_tile filled;
         fill_panel(tile, TILE * TILE, channel, channels, copy, &filled);
         for (size_t v = 0; v < PANEL; v += LANES)
-            grad_vector(filled.at, v, dst + v, point_stride);
+            grad_vector(filled.at, type, v, dst + v, point_stride);
     }
+}
+
+static void transform_grad(const winograd_tile *tile, size_t channels, float *dst,
+                           size_t panel_stride, size_t point_stride) {
+    if (tile->type == TENSOR_FLOAT32)
+        grad_panels(tile, TENSOR_FLOAT32, channels, dst, panel_stride, point_stride);
+    else
+        grad_panels(tile, TENSOR_BFLOAT16, channels, dst, panel_stride, point_stride);
 }
 
 INLINE vec finish(vec value, const winograd_output *o, size_t offset, size_t v) {
     if (o->bias)
         value += load(o->bias + v);
     if (o->add)
-        value += load(o->add + offset + v);
+        value += load_from(o->add, offset + v, o->add_type);
     if (o->activate) {
         vec negative = value * o->slope;
         mask_vec positive = value > 0;
@@ -176,22 +224,20 @@ INLINE vec finish(vec value, const winograd_output *o, size_t offset, size_t v) 
     return value;
 }
 
-static void transform_dst(const float *src, size_t point_stride, const winograd_output *o) {
-    float cut[TILE * TILE * PANEL], added[TILE * TILE * PANEL], *dst = o->dst;
-    winograd_output whole = *o;
-    bool partial = o->channels < PANEL;
-    if (partial) { /* work on whole panels beside the tensors */
-        memset(added, 0, sizeof added);
-        for (int i = 0; o->add && i < TILE * TILE; i++)
-            if (i / TILE < o->rows && i % TILE < o->columns)
-                memcpy(added + i * PANEL,
-                       o->add + (size_t)(i / TILE) * o->row + (size_t)(i % TILE) * o->pixel,
-                       (size_t)o->channels * sizeof *added);
-        whole.add = o->add ? added : NULL;
-        whole.row = TILE * PANEL;
-        whole.pixel = PANEL;
-        dst = cut;
-    }
+/* Between a partial panel of a picture and PANEL values a position of `whole`: copies what exists. */
+static void copy_partial(void *dst, const void *src, const winograd_output *o, size_t size,
+                         bool to_picture) {
+    for (int y = 0; y < o->rows; y++)
+        for (int x = 0; x < o->columns; x++) {
+            size_t picture = ((size_t)y * o->row + (size_t)x * o->pixel) * size;
+            size_t whole = (size_t)(y * TILE + x) * PANEL * size;
+            memcpy((char *)dst + (to_picture ? picture : whole),
+                   (const char *)src + (to_picture ? whole : picture), (size_t)o->channels * size);
+        }
+}
+
+INLINE void dst_panel(const float *src, size_t point_stride, const winograd_output *o,
+                      tensor_type type) {
     for (size_t v = 0; v < PANEL; v += LANES) {
         vec column[TILE][SIDE];
         const float *s = src + v;
@@ -208,15 +254,33 @@ static void transform_dst(const float *src, size_t point_stride, const winograd_
             vec t[TILE], *m = column[y];
             transform_output(m[0], m[1], m[2], m[3], m[4], m[5], t);
             for (int x = 0; x < o->columns; x++) {
-                size_t offset = (size_t)y * whole.row + (size_t)x * whole.pixel;
-                save(dst + offset + v, finish(t[x], &whole, offset, v));
+                size_t offset = (size_t)y * o->row + (size_t)x * o->pixel;
+                save_to(o->dst, offset + v, type, finish(t[x], o, offset, v));
             }
         }
     }
-    for (int i = 0; partial && i < TILE * TILE; i++)
-        if (i / TILE < o->rows && i % TILE < o->columns)
-            memcpy(o->dst + (size_t)(i / TILE) * o->row + (size_t)(i % TILE) * o->pixel,
-                   cut + i * PANEL, (size_t)o->channels * sizeof *cut);
+}
+
+static void transform_dst(const float *src, size_t point_stride, const winograd_output *o) {
+    float cut[TILE * TILE * PANEL], added[TILE * TILE * PANEL];
+    winograd_output whole = *o;
+    bool partial = o->channels < PANEL;
+    if (partial) { /* work on whole panels beside the tensors */
+        memset(added, 0, sizeof added);
+        if (o->add) {
+            copy_partial(added, o->add, o, tensor_type_size(o->add_type), false);
+            whole.add = added;
+        }
+        whole.row = TILE * PANEL;
+        whole.pixel = PANEL;
+        whole.dst = cut;
+    }
+    if (o->dst_type == TENSOR_FLOAT32)
+        dst_panel(src, point_stride, &whole, TENSOR_FLOAT32);
+    else
+        dst_panel(src, point_stride, &whole, TENSOR_BFLOAT16);
+    if (partial)
+        copy_partial(o->dst, cut, o, tensor_type_size(o->dst_type), true);
 }
 
 /* Weights of one output and PANEL inputs, or the other way round. */
