@@ -12,16 +12,24 @@
 enum { SCALES = 5, TAPS = 11 };
 static const double scale_weights[SCALES] = { 0.0448, 0.2856, 0.3001, 0.2363, 0.1333 };
 
-static uint32_t compared_channels(const vqz_image *image) {
-    return image->channels >= 3 ? 3 : 1;
+static uint32_t compared_channels(uint32_t channels) {
+    return channels >= 3 ? 3 : 1;
+}
+
+/* Sample c of a pixel, on white where there is an alpha. */
+static inline int seen(const uint8_t *pixel, uint32_t c, uint32_t channels) {
+    if (channels % 2 == 1)
+        return pixel[c];
+    int alpha = pixel[channels - 1];
+    return (pixel[c] * alpha + 255 * (255 - alpha) + 127) / 255;
 }
 
 uint64_t metrics_squares(const uint8_t *a, const uint8_t *b, size_t pixels, uint32_t channels) {
-    uint32_t compared = channels >= 3 ? 3 : 1;
+    uint32_t compared = compared_channels(channels);
     uint64_t sum = 0; /* at most 2^32 pixels * 3 * 255^2 < 2^51 */
     for (size_t x = 0; x < pixels; x++, a += channels, b += channels)
         for (uint32_t c = 0; c < compared; c++) {
-            int difference = a[c] - b[c];
+            int difference = seen(a, c, channels) - seen(b, c, channels);
             sum += (uint64_t)(difference * difference);
         }
     return sum;
@@ -30,7 +38,7 @@ uint64_t metrics_squares(const uint8_t *a, const uint8_t *b, size_t pixels, uint
 double metrics_psnr_of(uint64_t squares, const vqz_image *image) {
     if (squares == 0)
         return HUGE_VAL;
-    double samples = (double)image->width * image->height * compared_channels(image);
+    double samples = (double)image->width * image->height * compared_channels(image->channels);
     return 10 * log10(255.0 * 255.0 * samples / (double)squares);
 }
 
@@ -149,7 +157,7 @@ static void load_channel(const vqz_image *image, uint32_t channel, float *plane)
     for (uint32_t y = 0; y < image->height; y++) {
         const uint8_t *row = image->pixels + y * image->stride;
         for (uint32_t x = 0; x < image->width; x++)
-            *plane++ = row[(size_t)x * image->channels + channel];
+            *plane++ = (float)seen(row + (size_t)x * image->channels, channel, image->channels);
     }
 }
 
@@ -175,7 +183,7 @@ vqz_status metrics_ms_ssim(const vqz_image *a, const vqz_image *b, int threads,
     double weight_sum = 0, total = 0;
     for (int i = 0; i < scales; i++)
         weight_sum += scale_weights[i];
-    uint32_t channels = compared_channels(a);
+    uint32_t channels = compared_channels(a->channels);
     for (uint32_t c = 0; c < channels; c++) {
         load_channel(a, c, plane_a);
         load_channel(b, c, plane_b);

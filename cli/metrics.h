@@ -1,8 +1,8 @@
 /*
  * metrics.h - how far a decoded picture is from the original: PSNR and MS-SSIM.
  *
- * Both compare the gray or the RGB samples; alpha is ignored.  The pictures have the same size and
- * number of channels.
+ * Both compare the gray or the RGB samples; pictures with alpha are compared on white, so that what
+ * cannot be seen does not count.  The pictures have the same size and number of channels.
  */
 #ifndef CLI_METRICS_H
 #define CLI_METRICS_H

@@ -3,17 +3,20 @@
  */
 #include "codec/pixels.h"
 
-/* One pixel as the network wants it. */
+/* One pixel as the network wants it.  Colours of what is transparent are not looked at: to the network
+   they are mid-gray, as in training. */
 static inline int16_t *load_pixel(int16_t *dst, uint32_t wanted, const uint8_t *pixel,
                                   uint32_t channels) {
     uint32_t green = channels < 3 ? 0 : 1, blue = channels < 3 ? 0 : 2;
-    *dst++ = (int16_t)(pixel[0] - 128);
+    int alpha = channels % 2 == 0 ? pixel[channels - 1] : 255;
+    bool hidden = wanted == 4 && alpha == 0;
+    *dst++ = (int16_t)(hidden ? 0 : pixel[0] - 128);
     if (wanted == 1)
         return dst;
-    *dst++ = (int16_t)(pixel[green] - 128);
-    *dst++ = (int16_t)(pixel[blue] - 128);
+    *dst++ = (int16_t)(hidden ? 0 : pixel[green] - 128);
+    *dst++ = (int16_t)(hidden ? 0 : pixel[blue] - 128);
     if (wanted == 4)
-        *dst++ = (int16_t)((channels % 2 == 0 ? pixel[channels - 1] : 255) - 128);
+        *dst++ = (int16_t)(alpha - 128);
     return dst;
 }
 
@@ -23,7 +26,7 @@ void vqzi_pixels_load_row(const vqzi_view *view, int64_t y, const uint8_t *row, 
     int64_t x = view->x.begin, inside = VQZI_MIN(view->x.end, (int64_t)width);
     const uint8_t *last = row + (size_t)(width - 1) * channels;
 
-    if (view->channels == channels) {
+    if (view->channels == channels && channels != 4) {
         const uint8_t *src = row + (size_t)x * channels;
         size_t count = x < inside ? (size_t)(inside - x) * channels : 0;
         for (size_t i = 0; i < count; i++)

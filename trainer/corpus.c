@@ -47,25 +47,37 @@ static void convert_row(uint8_t *dst, uint32_t dst_channels, const uint8_t *src,
     }
 }
 
+/* Colours that nobody sees are mid-gray, whatever is in the file: the encoder does the same. */
+static void hide_colours(vqz_image *image) {
+    for (size_t y = 0; y < image->height; y++) {
+        uint8_t *pixel = image->pixels + y * image->stride;
+        for (size_t x = 0; x < image->width; x++, pixel += 4)
+            if (pixel[3] == 0)
+                memset(pixel, 128, 3);
+    }
+}
+
 /* Replaces the pixels by dense rows of the given number of channels. */
 static vqz_status convert(vqz_image *image, uint32_t channels, const uint8_t background[3]) {
     size_t stride, size;
     if (!vqzi_mul(image->width, channels, &stride) || !vqzi_mul(stride, image->height, &size))
         return VQZ_ERROR_LIMIT;
-    if (image->channels == channels && image->stride == stride)
-        return VQZ_OK;
-    uint8_t *pixels = malloc(size);
-    if (pixels == NULL)
-        return VQZ_ERROR_MEMORY;
-    for (size_t y = 0; y < image->height; y++)
-        convert_row(pixels + y * stride, channels, image->pixels + y * image->stride,
-                    image->channels, image->width, background);
-    free(image->pixels);
-    *image = (vqz_image){.width = image->width,
-                         .height = image->height,
-                         .channels = channels,
-                         .stride = stride,
-                         .pixels = pixels};
+    if (image->channels != channels || image->stride != stride) {
+        uint8_t *pixels = malloc(size);
+        if (pixels == NULL)
+            return VQZ_ERROR_MEMORY;
+        for (size_t y = 0; y < image->height; y++)
+            convert_row(pixels + y * stride, channels, image->pixels + y * image->stride,
+                        image->channels, image->width, background);
+        free(image->pixels);
+        *image = (vqz_image){.width = image->width,
+                             .height = image->height,
+                             .channels = channels,
+                             .stride = stride,
+                             .pixels = pixels};
+    }
+    if (channels == 4)
+        hide_colours(image);
     return VQZ_OK;
 }
 

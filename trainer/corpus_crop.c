@@ -178,7 +178,7 @@ static inline void finish_columns(uint8_t *dst, const uint32_t *sums, size_t x, 
             continue;
         }
         for (size_t c = 0; c < 3; c++)
-            dst[c] = total[3] == 0 ? 0 : (uint8_t)((total[c] + total[3] / 2) / total[3]);
+            dst[c] = total[3] == 0 ? 128 : (uint8_t)((total[c] + total[3] / 2) / total[3]);
         dst[3] = (uint8_t)(int)((double)(int64_t)total[3] * scale + 0.5);
     }
 }

@@ -128,6 +128,15 @@ static vqz_status start_hard_phase(trainer *t) {
     return status;
 }
 
+/* Colours of transparent pixels are right whatever they are: those of the crop take the place of the
+   output's, or they have no gradient. */
+static void hide_colours(const trainer *t, size_t begin, size_t end, float *values, bool gradient) {
+    for (size_t n = begin; n < end; n += 4)
+        if (t->input[n + 3] == -1)
+            for (size_t c = 0; c < 3; c++)
+                values[n + c] = gradient ? 0 : t->input[n + c];
+}
+
 /* Errors per sample; grad_output = d loss / d output.  Returns the weighted loss, which is of the squared
    errors, or of dissimilarities that count as much as the squared errors of their level do on average,
    or of half of each. */
@@ -141,6 +150,8 @@ static double reconstruction_loss(trainer *t, const double *sample_weights) {
         size_t begin = (size_t)i * per;
         double sum = 0, dissimilarity = 0;
         float scale = (float)(2 * squares_part * sample_weights[i] / (double)per);
+        if (t->spec.channels == 4)
+            hide_colours(t, begin, begin + per, t->output, false);
         for (size_t n = begin; n < begin + per; n++) {
             float difference = t->output[n] - t->input[n];
             sum += (double)difference * difference;
@@ -156,6 +167,8 @@ static double reconstruction_loss(trainer *t, const double *sample_weights) {
                 similarity_loss(t->similarity, omp_get_thread_num(), t->output + begin,
                                 t->input + begin, (float)weight, t->grad_output + begin);
             losses[i] += weight * dissimilarity;
+            if (t->spec.channels == 4)
+                hide_colours(t, begin, begin + per, t->grad_output, true);
         }
         int sample = t->cluster.rank + i * t->cluster.size;
         t->errors[sample] = (float)error;

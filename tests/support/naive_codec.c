@@ -174,8 +174,11 @@ static tensor load(const vqzi_model *model, const vqz_image *image) {
                 const uint8_t *pixel =
                     image->pixels + (size_t)py * image->stride + (size_t)px * channels;
                 int value = pixel[channels < 3 ? 0 : VQZI_MIN(c, 2)];
+                int alpha = channels % 2 == 0 ? pixel[channels - 1] : 255;
                 if (c == 3)
-                    value = channels % 2 == 0 ? pixel[channels - 1] : 255;
+                    value = alpha;
+                else if (t.channels == 4 && alpha == 0)
+                    value = 128;
                 *cell(&t, y, x, c) = value - 128;
             }
     return t;

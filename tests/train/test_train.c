@@ -199,6 +199,52 @@ static void test_photo_learns(void **state) {
         fail_msg("held-out PSNR %.2f dB at the lowest, %.2f at the best quality", first, best);
 }
 
+/* Disks on nothing: the colours that are not seen are noise, which would cost most of the bits. */
+static void write_sprite(const char *path, random_state *random) {
+    uint8_t pixels[SIDE * SIDE * 4], colour[3];
+    picture p = {.image = {SIDE, SIDE, 4, SIDE * 4, pixels}};
+    float cx = SIDE * random_uniform(random), cy = SIDE * random_uniform(random);
+    float radius = 6 + 12 * random_uniform(random);
+    for (int c = 0; c < 3; c++)
+        colour[c] = (uint8_t)random_below(random, 256);
+    for (int y = 0; y < SIDE; y++)
+        for (int x = 0; x < SIDE; x++) {
+            uint8_t *pixel = pixels + (y * SIDE + x) * 4;
+            bool inside = hypotf((float)x - cx, (float)y - cy) < radius;
+            for (int c = 0; c < 3; c++)
+                pixel[c] = inside ? colour[c] : (uint8_t)random_below(random, 256);
+            pixel[3] = inside ? 255 : 0;
+        }
+    assert_int_equal(picture_file_write(path, &p, PICTURE_PNG, NULL), VQZ_OK);
+}
+
+static void test_transparent_learns(void **state) {
+    fixture *f = *state;
+    char folder[96];
+    const char *paths[] = {folder};
+    random_state random;
+    random_seed(&random, 12);
+    snprintf(folder, sizeof folder, "%s/sprites", f->folder);
+    assert_int_equal(mkdir(folder, 0755), 0);
+    for (int i = 0; i < PICTURES; i++) {
+        char path[128];
+        snprintf(path, sizeof path, "%s/%02d.png", folder, i);
+        write_sprite(path, &random);
+    }
+    train_options o = small_run(f, paths, "photo", 60);
+    o.channels = 4;
+    must_train(&o);
+    vqzi_model model;
+    read_model(f->output, &model);
+    assert_int_equal(model.channels, 4);
+    const char *last = strstr(model.card, "\"quality\":100");
+    assert_non_null(last);
+    double psnr = atof(strstr(last, "\"psnr\":") + 7), bpp = atof(strstr(last, "\"bpp\":") + 6);
+    if (!(psnr > 22 && bpp < 3)) /* noise alone would give 8.5 dB */
+        fail_msg("held-out PSNR %.2f dB, %.2f bpp", psnr, bpp);
+    vqzi_model_clear(&model);
+}
+
 static void model_hash(const char *path, uint8_t hash[32]) {
     vqzi_model model;
     read_model(path, &model);
@@ -386,6 +432,7 @@ int main(void) {
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
     const struct CMUnitTest tests[] = {
         TEST(test_classic_learns),       TEST(test_photo_learns),
+        TEST(test_transparent_learns),
         TEST(test_same_seed_same_model), TEST(test_kill_and_resume),
         TEST(test_refusals),             TEST(test_fine_tuning_starts_from_the_model),
         TEST(test_checkpoints_that_do_not_fit), TEST(test_log_is_not_overwritten),

@@ -150,6 +150,12 @@ static void test_channels(void **state) {
     assert_memory_equal(corpus_picture(c, 2)->pixels, "\x01\x02\x05\xff", 4);
     assert_memory_equal(corpus_picture(c, 3)->pixels, "\x0a\x14\x1e\x80", 4);
     corpus_free(c);
+
+    WRITE_LITERAL(f, "5.pam",
+                  "P7\nWIDTH 1\nHEIGHT 1\nDEPTH 4\nMAXVAL 255\nENDHDR\n\x0a\x14\x1e\x00");
+    c = load_corpus(&o, &s); /* a colour that cannot be seen is mid-gray */
+    assert_memory_equal(corpus_picture(c, 4)->pixels, "\x80\x80\x80\x00", 4);
+    corpus_free(c);
 }
 
 static void test_budget(void **state) {
