@@ -384,6 +384,7 @@ bench: all $(BENCH_CODEC) $(BUILD)/tests/kernels/test_kernels \
 #   RANGE=0.1:0.9      bits per pixel that BD-rate and the plot are about
 #   LIMIT=40           so many pictures, spread evenly over the folder
 #   PEERS=webp,jxl     of jpeg webp avif400 avif420 avif444 jxl, or none
+#   ALPHA=1            pictures keep their alpha, else they are put on white first
 #   RD_JOBS=2          pictures side by side; else as many as there are processors
 #   TITLE=Kodak        of the report and the plot; else the folder
 #   RD_OUT=build/bench/rd, BENCH_CACHE=build/bench/cache   where reports and the peers' results go
@@ -395,7 +396,7 @@ BENCH_CACHE ?= $(BUILD)/bench/cache
 bench-rd: $(BENCH_RD) $(BUILD)/tests/bench/launch
 	@$(BENCH_RD) $(if $(filter none,$(MODEL)),,-m '$(MODEL)') -o '$(RD_OUT)' -c '$(BENCH_CACHE)' \
 	    $(if $(QUALITIES),-q '$(QUALITIES)') $(if $(RANGE),-r '$(RANGE)') $(if $(EFFORT),-e $(EFFORT)) $(if $(LIMIT),-n $(LIMIT)) \
-	    $(if $(PEERS),-p '$(PEERS)') $(if $(RD_JOBS),-j $(RD_JOBS)) \
+	    $(if $(PEERS),-p '$(PEERS)') $(if $(RD_JOBS),-j $(RD_JOBS)) $(if $(ALPHA),-a) \
 	    $(if $(TITLE),-t '$(TITLE)') '$(FOLDER)'
 
 # Training speed of the presets' networks; speed of the integer kernels on the default model's layers

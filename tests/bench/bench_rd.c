@@ -211,13 +211,13 @@ static void make_folders(const char *path, bool whole) {
 
 static _Noreturn void usage(void) {
     fputs("usage: bench_rd [-m MODEL.vqm] [-o OUTPUT] [-c CACHE] [-q QUALITIES] [-r LEAST:MOST]\n"
-          "                [-n PICTURES] [-p PEERS] [-j JOBS] [-b BACKGROUND] [-t TITLE] FOLDER\n",
+          "                [-n PICTURES] [-p PEERS] [-j JOBS] [-b BACKGROUND | -a] [-t TITLE] FOLDER\n",
           stderr);
     exit(2);
 }
 
 static void read_options(rd_bench *b, settings *s, int argc, char **argv) {
-    for (int letter; (letter = getopt(argc, argv, "m:o:c:q:r:n:p:j:b:t:e:")) != -1;) {
+    for (int letter; (letter = getopt(argc, argv, "m:o:c:q:r:n:p:j:b:t:e:a")) != -1;) {
         char rest;
         switch (letter) {
         case 'm':
@@ -249,6 +249,9 @@ static void read_options(rd_bench *b, settings *s, int argc, char **argv) {
         case 'b':
             b->background = (uint32_t)strtoul(optarg, NULL, 16) & 0xffffff;
             break;
+        case 'a':
+            b->alpha = true;
+            break;
         case 't':
             b->title = optarg;
             break;
@@ -279,6 +282,8 @@ int main(int argc, char **argv) {
         vqz_model_get_info(b.model, &info);
         channels = info.channels == 1;
     }
+    if (b.alpha)
+        channels = 4;
     load_pictures(&b, &s, channels);
     if (b.model != NULL)
         add_vqz(&b, s.qualities);

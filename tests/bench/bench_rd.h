@@ -34,6 +34,7 @@ typedef struct rd_bench {
     char model_hash[9];
     double least_bpp, most_bpp; /* the RANGE; 0 and INFINITY without one */
     uint32_t background;
+    bool alpha; /* pictures keep theirs; they are compared on white */
     int effort; /* of vqz; 0: its default */
     vqz_model *model; /* NULL: peers alone */
     corpus *corpus;
@@ -54,6 +55,8 @@ typedef struct rd_bench {
 void rd_add_peers(rd_bench *b, const char *wanted);
 /* "cwebp -m 6 -q": the encoder with its options, the setting follows. */
 void rd_peer_command(char text[96], const rd_peer *peer);
+/* What is added to it where pictures keep their alpha; "" for nothing. */
+const char *rd_peer_alpha(const rd_bench *b, const rd_peer *peer);
 /* Fills the values of a peer for a picture from its cache, and measures what that lacks.  Several
    threads may do so for different pictures. */
 void rd_measure_peer(rd_bench *b, rd_codec *c, size_t index);

@@ -32,9 +32,13 @@ struct rd_peer {
     const char *shown;                       /* the options that matter, for the report */
     const char *encode[MAX_ENCODERS];        /* patterns of bench_run; the smaller file counts */
     const char *decode;
+    /* Where pictures have alpha: patterns that lose as much of it as of the colours, and decode to PNG
+       or to the format of alpha_extension.  NULL: as above. */
+    const char *alpha_encode, *alpha_decode, *alpha_extension;
     const char *settings; /* from the smallest files to about 45 dB */
     pictures_kind kind;
     bool reads_pnm, writes_pnm; /* else PNG */
+    bool no_alpha;
 };
 
 /* One thread each: pictures are worked on side by side. */
@@ -53,7 +57,8 @@ static const rd_peer PEERS[] = {
      .decode = "%p -outfile %o %i",
      .settings = "1 3 6 10 18 30 45 60 75 86 93 98",
      .reads_pnm = true,
-     .writes_pnm = true},
+     .writes_pnm = true,
+     .no_alpha = true},
     {.id = "webp",
      .label = "WebP",
      .encoder = "cwebp",
@@ -62,6 +67,9 @@ static const rd_peer PEERS[] = {
      .shown = "-m 6 -q",
      .encode = {"%p -quiet -m 6 -q %q %i -o %o"},
      .decode = "%p -quiet -ppm %i -o %o",
+     .alpha_encode = "%p -quiet -m 6 -q %q -alpha_q %q %i -o %o",
+     .alpha_decode = "%p -quiet -pam %i -o %o",
+     .alpha_extension = "pam",
      .settings = WEBP_SETTINGS,
      .writes_pnm = true},
     {.id = "avif400",
@@ -82,6 +90,7 @@ static const rd_peer PEERS[] = {
      .shown = "-s 6 -y 420 --min and --max",
      .encode = {"%p -s 6 -j 1 -y 420 --min %q --max %q %i %o"},
      .decode = AVIF_DECODE,
+     .alpha_encode = "%p -s 6 -j 1 -y 420 --min %q --max %q --minalpha %q --maxalpha %q %i %o",
      .settings = AVIF_SETTINGS,
      .kind = COLOUR},
     {.id = "avif444",
@@ -92,6 +101,7 @@ static const rd_peer PEERS[] = {
      .shown = "-s 6 -y 444 --min and --max",
      .encode = {"%p -s 6 -j 1 -y 444 --min %q --max %q %i %o"},
      .decode = AVIF_DECODE,
+     .alpha_encode = "%p -s 6 -j 1 -y 444 --min %q --max %q --minalpha %q --maxalpha %q %i %o",
      .settings = AVIF_SETTINGS,
      .kind = COLOUR},
     {.id = "jxl",
@@ -138,7 +148,8 @@ void rd_add_peers(rd_bench *b, const char *wanted) {
     if (wanted != NULL)
         check_ids(wanted);
     for (const rd_peer *p = PEERS; p < PEERS + PEER_COUNT; p++) {
-        if ((wanted != NULL && !is_listed(wanted, p->id)) || p->kind == (gray ? COLOUR : GRAY))
+        if ((wanted != NULL && !is_listed(wanted, p->id)) ||
+            p->kind == (gray ? COLOUR : GRAY) || (b->alpha && p->no_alpha))
             continue;
         if (!bench_has_program(p->encoder) || !bench_has_program(p->decoder)) {
             size_t length = strlen(b->left_out);
@@ -166,6 +177,10 @@ void rd_peer_command(char text[96], const rd_peer *peer) {
     snprintf(text, 96, "%s %s", peer->encoder, peer->shown);
 }
 
+const char *rd_peer_alpha(const rd_bench *b, const rd_peer *peer) {
+    return b->alpha && peer->alpha_encode ? ", and the same for alpha" : "";
+}
+
 /* ---- one result ---- */
 
 rd_value rd_compare(const vqz_image *original, const vqz_image *decoded, double bytes) {
@@ -175,7 +190,8 @@ rd_value rd_compare(const vqz_image *original, const vqz_image *decoded, double 
     return v;
 }
 
-/* Decoders may add or drop channels: gray as RGB, RGB whose samples are equal as gray. */
+/* Decoders may add or drop channels: gray as RGB, RGB whose samples are equal as gray, alpha that is
+   opaque. */
 static void match_channels(picture *p, uint32_t channels) {
     const vqz_image *from = &p->image;
     if (from->channels == channels)
@@ -183,13 +199,30 @@ static void match_channels(picture *p, uint32_t channels) {
     size_t pixels = (size_t)from->width * from->height;
     uint8_t *converted = bench_alloc(pixels * channels);
     for (size_t i = 0; i < pixels; i++)
-        for (uint32_t c = 0; c < channels; c++)
-            converted[i * channels + c] =
-                from->pixels[i * from->channels + (from->channels < 3 ? 0 : c)];
+        for (uint32_t c = 0; c < channels; c++) {
+            const uint8_t *pixel = from->pixels + i * from->channels;
+            bool has_alpha = from->channels % 2 == 0;
+            converted[i * channels + c] = c == 3 ? (has_alpha ? pixel[from->channels - 1] : 255)
+                                                 : pixel[from->channels < 3 ? 0 : c];
+        }
     free(p->image.pixels);
     p->image.pixels = converted;
     p->image.channels = channels;
     p->image.stride = (size_t)from->width * channels;
+}
+
+static const char *encode_pattern(const rd_peer *peer, const vqz_image *image) {
+    return image->channels == 4 && peer->alpha_encode ? peer->alpha_encode : peer->encode[0];
+}
+
+static const char *decode_pattern(const rd_peer *peer, const vqz_image *image) {
+    return image->channels == 4 && peer->alpha_decode ? peer->alpha_decode : peer->decode;
+}
+
+static const char *decoded_extension(const rd_peer *peer, const vqz_image *image) {
+    if (image->channels == 4)
+        return peer->alpha_extension ? peer->alpha_extension : "png";
+    return !peer->writes_pnm ? "png" : image->channels == 1 ? "pgm" : "ppm";
 }
 
 static rd_value measure(const rd_peer *peer, const char *setting, const vqz_image *original) {
@@ -201,12 +234,10 @@ static rd_value measure(const rd_peer *peer, const char *setting, const vqz_imag
     snprintf(coded, sizeof coded, "%s/coded-%d", folder, thread);
     snprintf(other, sizeof other, "%s/other-%d", folder, thread);
     snprintf(decoded, sizeof decoded, "%s/decoded-%d.%s", folder, thread,
-             !peer->writes_pnm         ? "png"
-             : original->channels == 1 ? "pgm"
-                                       : "ppm");
+             decoded_extension(peer, original));
     bench_words words = {
         .program = peer->encoder, .input = input, .output = coded, .setting = setting};
-    bench_run(peer->encode[0], &words);
+    bench_run(encode_pattern(peer, original), &words);
     uint64_t bytes = bench_file_size(coded);
     if (peer->encode[1] != NULL) {
         words.output = other;
@@ -218,7 +249,7 @@ static rd_value measure(const rd_peer *peer, const char *setting, const vqz_imag
         }
     }
     words = (bench_words){.program = peer->decoder, .input = coded, .output = decoded};
-    bench_run(peer->decode, &words);
+    bench_run(decode_pattern(peer, original), &words);
     picture p = {0};
     vqz_diag diag = {""};
     if (picture_file_read(&p, decoded, (uint64_t)1 << 30, &diag) != VQZ_OK)
@@ -239,6 +270,8 @@ static void write_original(const vqz_image *image) {
     vqz_diag diag = {""};
     snprintf(path, sizeof path, "%s/original-%d.png", bench_folder(), omp_get_thread_num());
     bench_write_png(path, image);
+    if (image->channels == 4)
+        return; /* those that read PNM know no alpha */
     strcpy(strrchr(path, '.'), ".pnm");
     if (picture_file_write(path, &p, PICTURE_PNM, &diag) != VQZ_OK)
         bench_die("%s: %s", path, diag.message);
@@ -254,7 +287,8 @@ static void cache_path(char path[MAX_PATH], const rd_bench *b, const rd_codec *c
     int length =
         snprintf(key, sizeof key, "%s\n%u %u %u %llu\n%s\n%s\n%s\n%s\n", MEASURES, image->width,
                  image->height, image->channels, (unsigned long long)image->stride, c->version,
-                 c->peer->encode[0], c->peer->encode[1] ? c->peer->encode[1] : "", c->peer->decode);
+                 encode_pattern(c->peer, image), c->peer->encode[1] ? c->peer->encode[1] : "",
+                 decode_pattern(c->peer, image));
     if (length < 0 || (size_t)length + sizeof hash > sizeof key)
         bench_die("%s: its version is too long", c->peer->encoder);
     memcpy(key + length, hash, sizeof hash);

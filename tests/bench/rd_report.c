@@ -144,20 +144,25 @@ static void write_bd_table(const rd_bench *b, FILE *file) {
 
 static void write_head(const rd_bench *b, FILE *file) {
     bool gray = b->pictures[0]->channels == 1;
+    char ground[64];
+    if (b->alpha)
+        snprintf(ground, sizeof ground, "alpha kept, compared on white");
+    else
+        snprintf(ground, sizeof ground, "transparency over %06x", b->background);
     fprintf(file, "# Rate and distortion: %s\n\n", b->title);
     fprintf(file,
-            "%zu %s of %.0f pixels on average, transparency over %06x. Sizes are those of whole "
+            "%zu %s of %.0f pixels on average, %s. Sizes are those of whole "
             "files, PSNR and\nMS-SSIM are of their decoded %s samples, all averaged over the "
             "pictures at each setting; equal pictures\ncount as 100 dB, bpp is of all bytes over "
             "all pixels.\n\n",
             b->picture_count, b->picture_count == 1 ? "picture" : "pictures", b->pixels,
-            b->background, gray ? "gray" : "RGB");
+            ground, gray ? "gray" : "RGB");
     if (b->model != NULL)
         fprintf(file, "- vqz %s: %s (%s)\n", vqz_version(), b->model_path, b->model_hash);
     for (const rd_codec *p = first_peer(b); p < codecs_end(b); p++) {
         char command[96];
         rd_peer_command(command, p->peer);
-        fprintf(file, "- %s: %s; %s\n", p->label, command, p->version);
+        fprintf(file, "- %s: %s%s; %s\n", p->label, command, rd_peer_alpha(b, p->peer), p->version);
     }
     fputs(b->left_out, file);
 }
