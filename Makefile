@@ -188,7 +188,8 @@ BENCH_CODEC := $(BUILD)/tests/bench/bench_codec $(BUILD)/tests/bench/launch
 $(BUILD)/tests/bench/bench_codec: $(call objects,$(wildcard tests/bench/codec_*.c))
 BENCH_RD := $(BUILD)/tests/bench/bench_rd
 $(BENCH_RD): $(call objects,$(wildcard tests/bench/rd_*.c))
-$(BENCH_CODEC) $(BENCH_RD): $(BUILD)/tests/bench/common.o
+BENCH_ENTROPY := $(BUILD)/tests/bench/bench_entropy
+$(BENCH_CODEC) $(BENCH_RD) $(BENCH_ENTROPY): $(BUILD)/tests/bench/common.o
 $(BUILD)/tests/bench/test_rd: $(BUILD)/tests/bench/rd_curve.o
 $(BUILD)/tests/bench/launch: $(BUILD)/tests/bench/launch.o
 	$(call say,LINK) $(CC) $(ALL_LDFLAGS) -Wl,--as-needed -o $@ $<
@@ -199,7 +200,7 @@ VECTOR_SRC := tests/conformance/vector_models.c tests/conformance/vector_files.c
 $(BUILD)/tests/conformance/make_vectors: $(call objects,$(VECTOR_SRC))
 
 .PHONY: tests
-tests: all $(TESTS) $(BENCH_CODEC) $(BENCH_RD) $(CONFORMANCE)
+tests: all $(TESTS) $(BENCH_CODEC) $(BENCH_RD) $(BENCH_ENTROPY) $(CONFORMANCE)
 
 # ---- for people ----
 
@@ -399,6 +400,13 @@ bench-rd: $(BENCH_RD) $(BUILD)/tests/bench/launch
 	    $(if $(PEERS),-p '$(PEERS)') $(if $(RD_JOBS),-j $(RD_JOBS)) $(if $(ALPHA),-a) \
 	    $(if $(TITLE),-t '$(TITLE)') '$(FOLDER)'
 
+# Bytes of real files of both entropy coders beside the cross-entropy, under the float networks, of the
+# codes in them: MODEL, the PRESET that it was trained with, FOLDER.
+PRESET ?= photo
+.PHONY: bench-entropy
+bench-entropy: $(BENCH_ENTROPY)
+	@$(BENCH_ENTROPY) '$(MODEL)' '$(PRESET)' '$(FOLDER)'
+
 # Training speed of the presets' networks; speed of the integer kernels on the default model's layers
 # for every instruction set of this processor, beside that of their multiplications alone.
 .PHONY: bench-speed
@@ -442,6 +450,7 @@ help:
 	@echo 'make bench       speed, memory, start-up beside WebP, AVIF and JPEG XL (build/bench);'
 	@echo '                 FOLDER=pictures LARGE=picture HUGE=1 QUALITY=80 QUICK=1'
 	@echo 'make bench-rd    bytes, PSNR, MS-SSIM, BD-rate beside JPEG, WebP, AVIF and JPEG XL (build/bench);'
+	@echo 'make bench-entropy  bytes of files beside the cross-entropy of their codes;'
 	@echo '                 MODEL=file.vqm FOLDER=pictures RANGE=0.1:0.9 QUALITIES=1,50,100 EFFORT=9 LIMIT=40'
 	@echo '                 PEERS=webp,jxl BENCH_CACHE=folder'
 	@echo 'make bench-speed GMAC/s of training and of the integer kernels (CSV=file: these as a table)'
