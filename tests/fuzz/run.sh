@@ -7,6 +7,8 @@ set -u
 build=$1 seconds=$2
 shift 2
 failed=0
+# Memory that AddressSanitizer holds back after millions of inputs is not that of one input.
+export ASAN_OPTIONS="quarantine_size_mb=16:allocator_release_to_os_interval_ms=1000${ASAN_OPTIONS:+:$ASAN_OPTIONS}"
 for target in "$@"; do
     mkdir -p "$build/corpus/$target" "$build/findings"
     log=$build/fuzz_$target.log
