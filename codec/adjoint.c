@@ -124,11 +124,11 @@ static vqz_status pack(vqzi_adjoint *adjoint, uint32_t i, bool *fits) {
     uint32_t inputs = prepared->channels[op->src];
     size_t count = (size_t)inputs * op->kernel * op->kernel * op->channels;
     vqzi_op turned = {.kernel = op->kernel, .stride = 1, .bits = 16, .channels = (uint16_t)inputs};
-    uint8_t *shifts = malloc(inputs);
+    uint8_t *shifts = vqzi_allocate(inputs, 1);
     vqz_status status = VQZ_ERROR_MEMORY;
     int *exponents = adjoint->exponents, behind = exponents[adjoint->place[i + 1]], shift;
     int by = find_scale(adjoint, i);
-    turned.weights = malloc(count * sizeof *turned.weights);
+    turned.weights = vqzi_allocate(count, sizeof *turned.weights);
     turned.shift = shifts;
     if (shifts && turned.weights) {
         turn(adjoint, i, by, turned.weights);
@@ -230,7 +230,7 @@ static void put_row(int16_t *values, const int16_t *gradient, size_t count, cons
         memcpy(values, gradient, count * sizeof *values);
     } else if (op->activation == VQZI_RELU) {
         for (size_t i = 0; i < count; i++)
-            values[i] = values[i] > 0 ? gradient[i] : 0;
+            values[i] = (int16_t)(values[i] > 0 ? gradient[i] : 0);
     } else {
         int slope = op->slope, round = 1 << (slope - 1);
         for (size_t i = 0; i < count; i++)

