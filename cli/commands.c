@@ -261,7 +261,7 @@ const command commands[] = {
     { "eval", "PICTURE|FOLDER...", "no picture given; name pictures or folders of them",
       "measure a model: size, PSNR, MS-SSIM and time on pictures",
       "Every picture is encoded and decoded in memory, without ICC and EXIF.  PSNR and MS-SSIM\n"
-      "are those of the gray or RGB samples; alpha, which is lossless, counts for the size only.\n",
+      "are those of the gray or RGB samples, on white where there is alpha.\n",
       eval_options, run_eval },
     { "tokens", "FILE.vqz...", "no file given; name some, or - for standard input",
       "write the code indices of .vqz files as NumPy arrays",

@@ -192,7 +192,8 @@ typedef struct vqz_encode_options {
 VQZ_API void vqz_encode_options_init(vqz_encode_options *options);
 
 /* Encodes a picture.  *file receives *file_size bytes to be released with vqz_free.  A gray picture
-   stays gray under an RGB model; alpha is kept without loss (a 4-channel model codes it jointly). */
+   stays gray under an RGB model; alpha is kept without loss (a 4-channel model codes it jointly,
+   with loss, and colours of transparent pixels as it likes). */
 VQZ_API VQZ_MUST_CHECK vqz_status vqz_encode(vqz_context *context, const vqz_model *model,
                                              const vqz_image *image,
                                              const vqz_encode_options *options, void **file,
