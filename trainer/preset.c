@@ -3,8 +3,9 @@
 #include <math.h>
 #include <string.h>
 
-/* A stage's net: the window over what is known, then two layers at the position itself. */
-static void add_stage(model_spec *spec, int planes, int hidden) {
+/* A stage's net: the window over what is known, then two layers at the position itself.  The window is 5x5
+   while there are no more than `wide` channels in it, else 3x3. */
+static void add_stage(model_spec *spec, int planes, int hidden, int wide) {
     stage_spec *stage = &spec->stages[spec->stage_count];
     const stage_spec *before = stage - 1;
     int outputs = 0;
@@ -17,7 +18,7 @@ static void add_stage(model_spec *spec, int planes, int hidden) {
     }
     network_spec *net = &stage->net;
     network_spec_init(net, stage->end);
-    int kernel = stage->end <= 8 ? 5 : 3;
+    int kernel = stage->end <= wide ? 5 : 3;
     int reg = network_conv(net, 0, hidden, kernel, 1, ACT_LEAKY, 3, -1, spec->levels);
     network_make_causal(net, stage->begin);
     reg = network_conv(net, reg, hidden, 1, 1, ACT_LEAKY, 3, -1, 1);
@@ -26,11 +27,11 @@ static void add_stage(model_spec *spec, int planes, int hidden) {
 }
 
 /* 1, 1, 2, 4, 8, ... planes: the channels of most energy see the most of each other. */
-static void build_stages(model_spec *spec, int hidden) {
+static void build_stages(model_spec *spec, int hidden, int wide) {
     int done = 0;
     for (int planes = 1; done < spec->plane_count; done += planes) {
         planes = VQZI_MIN(done > 1 ? done : 1, spec->plane_count - done);
-        add_stage(spec, planes, hidden);
+        add_stage(spec, planes, hidden, wide);
     }
 }
 
@@ -70,7 +71,7 @@ static void build_classic(model_spec *spec, train_settings *settings, int codes,
     *plane = (plane_spec){.dims = spec->latent_channels, .codes = codes ? codes : 512};
     for (int c = 0; c < plane->dims; c++)
         plane->channels[c] = c;
-    build_stages(spec, 96);
+    build_stages(spec, 96, 8);
 
     *settings = (train_settings){.batch = 32,
                                  .crop = 64,
@@ -147,13 +148,14 @@ static void transform_settings(model_spec *spec, train_settings *settings, int b
         settings->lambdas[level] = 0.006f * powf(2.35f, (float)(spec->levels - 1 - level));
 }
 
-/* Photographs, in three sizes of synthesis: widths at 1/8 and 1/4, residual blocks at 1/8. */
+/* Photographs, in three sizes of what decodes them, up to 10, 4 and 30 kMAC a pixel.  Synthesis: widths at
+   1/8 and 1/4, residual blocks at 1/8.  Prior: hidden width, channels up to which windows are 5x5. */
 typedef struct photo_size {
     const char *name;
-    int wide, blocks, narrow;
+    int wide, blocks, narrow, hidden, window;
 } photo_size;
 static const photo_size PHOTO_SIZES[] = {
-    {"photo", 96, 1, 32}, {"fast", 48, 1, 24}, {"best", 160, 2, 64}};
+    {"photo", 96, 1, 32, 64, 8}, {"fast", 48, 1, 24, 32, 2}, {"best", 160, 2, 64, 64, 4}};
 
 static void build_photo(model_spec *spec, train_settings *settings, const photo_size *size,
                         int dims) {
@@ -181,7 +183,7 @@ static void build_photo(model_spec *spec, train_settings *settings, const photo_
     network_d2s(net, reg, 4);
 
     scalar_planes(spec);
-    build_stages(spec, 64);
+    build_stages(spec, size->hidden, size->window);
     transform_settings(spec, settings, 16, 128);
 }
 
@@ -209,7 +211,7 @@ static void build_graphics(model_spec *spec, train_settings *settings, int dims)
     network_d2s(net, reg, 2);
 
     scalar_planes(spec);
-    build_stages(spec, 64);
+    build_stages(spec, 64, 8);
     transform_settings(spec, settings, 16, 128);
 }
 
@@ -241,7 +243,7 @@ static void build_tiny(model_spec *spec, train_settings *settings, int dims) {
     network_d2s(net, reg, 8);
 
     scalar_planes(spec);
-    build_stages(spec, 96);
+    build_stages(spec, 96, 8);
     transform_settings(spec, settings, 64, 32);
 }
 

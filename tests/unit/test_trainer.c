@@ -111,6 +111,20 @@ static void test_presets(void **state) {
             assert_int_equal(end->first_plane + end->planes, spec.plane_count);
         }
     }
+    /* What the sizes of photo promise of decoding: kMAC a pixel, synthesis and prior. */
+    static const struct {
+        const char *name;
+        double most;
+    } sizes[] = {{"fast", 4000}, {"photo", 10000}, {"best", 30000}};
+    for (int i = 0; i < 3; i++) {
+        assert_int_equal(preset_build(sizes[i].name, 3, 0, 0, &spec, &settings, &diag), VQZ_OK);
+        double macs = network_macs(&spec.synthesis, 16, 16);
+        for (int k = 0; k < spec.stage_count; k++)
+            macs += network_macs(&spec.stages[k].net, 16, 16);
+        macs /= 16.0 * 16 * spec.stride * spec.stride;
+        if (!(macs <= sizes[i].most && macs > 0.9 * sizes[i].most))
+            fail_msg("%s: %.0f", sizes[i].name, macs);
+    }
     /* The literature's figures: K = 512, D = 64, beta = 0.25. */
     assert_int_equal(preset_build("classic", 3, 0, 0, &spec, &settings, &diag), VQZ_OK);
     assert_int_equal(spec.planes[0].codes, 512);
