@@ -12,19 +12,6 @@
 enum { HELD_OUT_PICTURES = 24, CARD_SIZE = 8192 };
 static const double WARN_LOSS_DB = 0.1;
 
-/* Of two rows of so many values; colours of transparent pixels of the original may be any. */
-static double row_error(const uint8_t *original, const uint8_t *decoded, size_t values,
-                        uint32_t channels) {
-    double sum = 0;
-    for (size_t i = 0; i < values; i++) {
-        if (channels == 4 && i % 4 < 3 && original[i / 4 * 4 + 3] == 0)
-            continue;
-        double difference = (double)original[i] - decoded[i];
-        sum += difference * difference;
-    }
-    return sum;
-}
-
 /* Encodes and decodes one picture; adds its file size and returns its squared error. */
 static vqz_status code_picture(vqz_context *context, const vqz_model *model, const vqz_image *image,
                                int quality, double *bytes, double *error, vqz_diag *diag) {
@@ -43,16 +30,13 @@ static vqz_status code_picture(vqz_context *context, const vqz_model *model, con
         status = vqz_decode(context, model, file, size, &decoded, diag);
     *error = 0;
     for (uint32_t y = 0; y < image->height && status == VQZ_OK; y++)
-        *error += row_error(image->pixels + y * image->stride, decoded.pixels + y * decoded.stride,
-                            decoded.stride, image->channels);
+        *error += squared_error(image->pixels + y * image->stride,
+                                decoded.pixels + y * decoded.stride, decoded.stride,
+                                (int)image->channels);
     *bytes += (double)size;
     vqz_free(file);
     free(decoded.pixels);
     return status;
-}
-
-static double psnr_of(double squared_error, double values) {
-    return 10 * log10(255.0 * 255.0 * values / fmax(squared_error, 1e-9));
 }
 
 /* PSNR of the integer codec over the very crops that measure_holdout uses. */

@@ -45,18 +45,25 @@ vqz_status run_hard(trainer *t) {
                            t->levels, t->output);
 }
 
-/* Sum of squared errors of 8-bit pixels over the first `samples` of the batch. */
-static double squared_error(const trainer *t, size_t samples) {
+double squared_error(const uint8_t *original, const uint8_t *decoded, size_t count, int channels) {
     double total = 0;
-    size_t per = t->values / (size_t)t->batch;
-    for (size_t i = 0; i < samples * per; i++) {
-        if (t->spec.channels == 4 && i % 4 < 3 && t->pixels[i / 4 * 4 + 3] == 0)
-            continue; /* a colour that nobody sees */
-        float value = fminf(255, fmaxf(0, roundf(t->output[i] * 128 + 128)));
-        float difference = value - (float)t->pixels[i];
-        total += (double)difference * difference;
+    for (size_t i = 0; i < count; i++) {
+        if (channels == 4 && i % 4 < 3 && original[i / 4 * 4 + 3] == 0)
+            continue;
+        double difference = (double)original[i] - decoded[i];
+        total += difference * difference;
     }
     return total;
+}
+
+double psnr_of(double error, double samples) {
+    return 10 * log10(255.0 * 255.0 * samples / fmax(error, 1e-9));
+}
+
+/* The first `count` samples of the float networks' output as 8-bit samples. */
+static void output_to_pixels(const trainer *t, size_t count, uint8_t *pixels) {
+    for (size_t i = 0; i < count; i++)
+        pixels[i] = (uint8_t)fminf(255, fmaxf(0, roundf(t->output[i] * 128 + 128)));
 }
 
 /* Share of codes in use and 2^entropy, from counts. */
@@ -106,9 +113,8 @@ void count_codes(const trainer *t, size_t positions, uint64_t *counts) {
 
 vqz_status measure_holdout(trainer *t, level_measure *measures) {
     uint64_t *counts = malloc(t->epoch_count_size * sizeof *counts);
-    if (!counts)
-        return VQZ_ERROR_MEMORY;
-    vqz_status status = VQZ_OK;
+    uint8_t *decoded = malloc(t->values);
+    vqz_status status = counts && decoded ? VQZ_OK : VQZ_ERROR_MEMORY;
     size_t crop_bytes = t->values / (size_t)t->batch;
     for (int level = 0; level < t->spec.levels && status == VQZ_OK; level++) {
         double error = 0, bits = 0;
@@ -120,17 +126,20 @@ vqz_status measure_holdout(trainer *t, level_measure *measures) {
             for (int i = 0; i < samples; i++)
                 measure_crop(t, first + i, t->pixels + (size_t)i * crop_bytes);
             status = run_hard(t);
-            error += squared_error(t, (size_t)samples);
+            output_to_pixels(t, (size_t)samples * crop_bytes, decoded);
+            error += squared_error(t->pixels, decoded, (size_t)samples * crop_bytes,
+                                   t->spec.channels);
             count_codes(t, (size_t)samples * t->per_sample, counts);
             for (int i = 0; i < samples; i++)
                 bits += t->bits[i];
         }
         double pixels = (double)MEASURE_CROPS * t->crop * t->crop;
-        measures[level].psnr = 10 * log10(255.0 * 255.0 * pixels * t->spec.channels / error);
+        measures[level].psnr = psnr_of(error, pixels * t->spec.channels);
         measures[level].bpp = bits / pixels;
         measure_usage(&t->spec, counts, level, &measures[level].usage,
                       &measures[level].perplexity);
     }
     free(counts);
+    free(decoded);
     return status;
 }

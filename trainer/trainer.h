@@ -109,6 +109,11 @@ enum { MEASURE_CROPS = 48 };
 /* Runs the float network on fixed held-out crops (training pictures when none are held out) at every
    level.  Touches only the batch buffers. */
 VQZ_MUST_CHECK vqz_status measure_holdout(trainer *t, level_measure *measures);
+/* Squared error of `count` 8-bit samples of whole pixels; colours of pixels that are transparent in the
+   original may be any. */
+double squared_error(const uint8_t *original, const uint8_t *decoded, size_t count, int channels);
+/* PSNR of such a sum over so many samples; 0 counts as a billionth. */
+double psnr_of(double squared_error, double samples);
 /* The i-th measuring crop as bytes (crop, crop, channels). */
 void measure_crop(const trainer *t, int index, uint8_t *pixels);
 /* bytes -> network input in [-1, 1). */

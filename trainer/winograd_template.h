@@ -165,50 +165,39 @@ static void fill_panel(const winograd_tile *tile, int count, size_t channel, siz
     }
 }
 
-INLINE void src_panels(const winograd_tile *tile, tensor_type type, size_t channels, float *dst,
-                       size_t panel_stride, size_t point_stride) {
-    size_t channel = 0;
-    for (; channel + PANEL <= channels; channel += PANEL, dst += panel_stride)
-        for (size_t v = 0; v < PANEL; v += LANES)
-            src_vector(tile->at, type, channel + v, dst + v, point_stride);
-    if (channel < channels) {
+/* A tile of gradients, or of inputs, panel by panel; both are known where this is inlined. */
+INLINE void tile_panels(const winograd_tile *tile, tensor_type type, bool gradient, size_t channels,
+                        float *dst, size_t panel_stride, size_t point_stride) {
+    for (size_t channel = 0; channel < channels; channel += PANEL, dst += panel_stride) {
         float copy[SIDE * SIDE * PANEL];
         winograd_tile filled;
-        fill_panel(tile, SIDE * SIDE, channel, channels, copy, &filled);
+        bool whole = channel + PANEL <= channels;
+        if (!whole)
+            fill_panel(tile, gradient ? TILE * TILE : SIDE * SIDE, channel, channels, copy, &filled);
+        const void *const *at = whole ? tile->at : filled.at;
+        size_t first = whole ? channel : 0;
         for (size_t v = 0; v < PANEL; v += LANES)
-            src_vector(filled.at, type, v, dst + v, point_stride);
+            if (gradient)
+                grad_vector(at, type, first + v, dst + v, point_stride);
+            else
+                src_vector(at, type, first + v, dst + v, point_stride);
     }
 }
 
 static void transform_src(const winograd_tile *tile, size_t channels, float *dst,
                           size_t panel_stride, size_t point_stride) {
     if (tile->type == TENSOR_FLOAT32)
-        src_panels(tile, TENSOR_FLOAT32, channels, dst, panel_stride, point_stride);
+        tile_panels(tile, TENSOR_FLOAT32, false, channels, dst, panel_stride, point_stride);
     else
-        src_panels(tile, TENSOR_BFLOAT16, channels, dst, panel_stride, point_stride);
-}
-
-INLINE void grad_panels(const winograd_tile *tile, tensor_type type, size_t channels, float *dst,
-                        size_t panel_stride, size_t point_stride) {
-    size_t channel = 0;
-    for (; channel + PANEL <= channels; channel += PANEL, dst += panel_stride)
-        for (size_t v = 0; v < PANEL; v += LANES)
-            grad_vector(tile->at, type, channel + v, dst + v, point_stride);
-    if (channel < channels) {
-        float copy[TILE * TILE * PANEL];
-        winograd_tile filled;
-        fill_panel(tile, TILE * TILE, channel, channels, copy, &filled);
-        for (size_t v = 0; v < PANEL; v += LANES)
-            grad_vector(filled.at, type, v, dst + v, point_stride);
-    }
+        tile_panels(tile, TENSOR_BFLOAT16, false, channels, dst, panel_stride, point_stride);
 }
 
 static void transform_grad(const winograd_tile *tile, size_t channels, float *dst,
                            size_t panel_stride, size_t point_stride) {
     if (tile->type == TENSOR_FLOAT32)
-        grad_panels(tile, TENSOR_FLOAT32, channels, dst, panel_stride, point_stride);
+        tile_panels(tile, TENSOR_FLOAT32, true, channels, dst, panel_stride, point_stride);
     else
-        grad_panels(tile, TENSOR_BFLOAT16, channels, dst, panel_stride, point_stride);
+        tile_panels(tile, TENSOR_BFLOAT16, true, channels, dst, panel_stride, point_stride);
 }
 
 INLINE vec finish(vec value, const winograd_output *o, size_t offset, size_t v) {

@@ -8,8 +8,8 @@
  * The preset is the one that the model was trained with.  Prints a Markdown table.
  */
 #include "trainer/train.c" /* its state is private to it */
-#include "cli/picture.h"
 #include "cli/file.h"
+#include "cli/picture.h"
 #include "tests/bench/common.h"
 
 typedef struct settings {
@@ -27,15 +27,18 @@ static void need_ok(vqz_status status, const vqz_diag *diag) {
 }
 
 /* The model as `vqz train --init` takes it, with room for one crop. */
-static trainer *open_trainer(const settings *s, const void *data, size_t size) {
+static trainer *open_trainer(const settings *s, const vqz_model *model, const void *data,
+                             size_t size) {
+    vqz_model_info info;
+    vqz_model_get_info(model, &info);
     vqz_diag diag = {""};
     trainer *t = bench_alloc(sizeof *t);
     progress *report = NULL;
-    memset(t, 0, sizeof *t);
     train_options_init(&t->options);
     t->options.paths = &s->folder;
     t->options.path_count = 1;
     t->options.preset = s->preset;
+    t->options.channels = (int)info.channels;
     t->options.precision = "float32";
     t->options.threads = omp_get_num_procs();
     t->options.steps = 1;
@@ -153,7 +156,7 @@ int main(int argc, char **argv) {
         bench_die("%s: %s", s.model, diag.message);
     vqz_model *model = bench_load_model(s.model);
     need_ok(vqz_context_create(&context, NULL, &diag), &diag);
-    trainer *t = open_trainer(&s, data, size);
+    trainer *t = open_trainer(&s, model, data, size);
     printf("| -q | bytes, rANS | cross-entropy | rANS over it | bytes, zstd | zstd over rANS |\n"
            "| ---: | ---: | ---: | ---: | ---: | ---: |\n");
     for (int level = 0; level < t->spec.levels; level++) {

@@ -149,8 +149,14 @@ void rd_add_peers(rd_bench *b, const char *wanted) {
         check_ids(wanted);
     for (const rd_peer *p = PEERS; p < PEERS + PEER_COUNT; p++) {
         if ((wanted != NULL && !is_listed(wanted, p->id)) ||
-            p->kind == (gray ? COLOUR : GRAY) || (b->alpha && p->no_alpha))
+            p->kind == (gray ? COLOUR : GRAY))
             continue;
+        if (b->alpha && p->no_alpha) {
+            size_t length = strlen(b->left_out);
+            snprintf(b->left_out + length, sizeof b->left_out - length,
+                     "- %s is left out: it has no alpha\n", p->label);
+            continue;
+        }
         if (!bench_has_program(p->encoder) || !bench_has_program(p->decoder)) {
             size_t length = strlen(b->left_out);
             snprintf(b->left_out + length, sizeof b->left_out - length,

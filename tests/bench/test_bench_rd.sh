@@ -85,6 +85,29 @@ sed -i 's/stand-in 1/stand-in 2/' "$folder/bin/cjpeg"
 run 0 -p jpeg -n 1
 grep -q "results .*: 12 measured, 0 remembered" "$folder/errors" || fail "$(cat "$folder/errors")"
 
+# Pictures keep their alpha: the peers are asked to lose as much of it, those that have none are named.
+cat >"$folder/bin/cwebp" <<'EOF'
+#!/bin/sh
+PATH=/usr/bin:/bin
+[ "$1" != -version ] || { echo 1; exit 0; }
+[ "$4 $6" = "-q -alpha_q" ] && [ "$5" = "$7" ] && cp "$8" "${10}"
+EOF
+cat >"$folder/bin/dwebp" <<'EOF'
+#!/bin/sh
+PATH=/usr/bin:/bin
+[ "$2" = -pam ] && cp "$3" "$5"
+EOF
+chmod +x "$folder/bin/cwebp" "$folder/bin/dwebp"
+{ printf 'P7\nWIDTH 20\nHEIGHT 10\nDEPTH 4\nMAXVAL 255\nTUPLTYPE RGB_ALPHA\nENDHDR\n'
+    seq 3000 | head -c 800; } >"$folder/pictures/c.pam"
+run 0 -m samples/default.vqm -q 50 -a
+grep -q "alpha kept, compared on white" "$folder/said" || fail "alpha is not named"
+grep -q "JPEG is left out: it has no alpha" "$folder/said" || fail "JPEG is not named"
+grep -q "WebP: cwebp .*, and the same for alpha; 1$" "$folder/said" || fail "WebP's alpha is not named"
+awk -F, '$1 == "webp" { rows++; if ($8 != 100) exit 1 } END { exit rows != 36 }' "$folder/out/rd.csv" ||
+    fail "rd.csv: $(cat "$folder/out/rd.csv")"
+rm "$folder/pictures/c.pam" "$folder/bin/cwebp" "$folder/bin/dwebp"
+
 # vqz alone; then what cannot be.
 path=$folder/empty run 0 -m samples/default.vqm -q 1 -r 0.1:0.9
 path=$folder/empty run 1

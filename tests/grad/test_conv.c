@@ -364,6 +364,15 @@ static void test_choice(void **state) {
     o.stride = 2;
     assert_false(winograd_possible(&o));
     backend_free(b);
+
+    if (backend_create(&b, PRECISION_BFLOAT16, 1, NULL) != VQZ_OK)
+        return; /* not with this processor */
+    o = describe(4, 16, 16, 16, 64); /* where float32 gains, and direct products in bfloat16 are faster */
+    assert_false(winograd_pays(b, &o));
+    o = describe(4, 16, 16, 64, 64);
+    make_strided(&o);
+    assert_true(winograd_possible(&o) && !winograd_pays(b, &o));
+    backend_free(b);
 }
 
 int main(void) {
