@@ -53,8 +53,27 @@ static vqz_status collect_ranges(const network *net, const network_spec *spec, r
     return VQZ_OK;
 }
 
-/* Ranges of the networks over training crops at every level; stages (stage_count). */
+/* What the prior divides latents by: their deviation around zero, but so much that the integer prior,
+   which sees 16 of them, clamps no value, and that a channel that is all but unused still fits. */
+static void choose_deviations(const trainer *t, const double *squares, const float *largest,
+                              double positions) {
+    float deviations[VQZI_MAX_LATENT_CHANNELS];
+    for (int c = 0; c < t->spec.latent_channels; c++) {
+        float smallest_step = INFINITY;
+        for (int level = 0; level < t->spec.levels; level++)
+            smallest_step = fminf(smallest_step, expf(quantiser_steps_log(t->quantiser, level)[c]));
+        deviations[c] = fmaxf((float)sqrt(squares[c] / positions),
+                              fmaxf(largest[c] * MARGIN / 16, smallest_step / 4));
+    }
+    prior_rescale(t->prior, deviations);
+}
+
+/* Ranges of the networks over training crops at every level; stages (stage_count).  The prior's
+   deviations are chosen anew: training may have moved the latents far from those it began with. */
 static vqz_status calibrate(trainer *t, ranges *analysis, ranges *synthesis, ranges *stages) {
+    size_t D = (size_t)t->spec.latent_channels;
+    double squares[VQZI_MAX_LATENT_CHANNELS] = {0};
+    float largest[VQZI_MAX_LATENT_CHANNELS] = {0};
     crop_options crops = {.size = t->crop, .min_scale = t->settings.min_scale, .flip = false};
     random_state random;
     random_seed(&random, 0x63616c6962u);
@@ -67,7 +86,12 @@ static vqz_status calibrate(trainer *t, ranges *analysis, ranges *synthesis, ran
         VQZ_TRY(collect_ranges(t->synthesis, &t->spec.synthesis, synthesis));
         for (int i = 0; i < t->spec.stage_count; i++)
             VQZ_TRY(collect_ranges(prior_net(t->prior, i), &t->spec.stages[i].net, &stages[i]));
+        for (size_t n = 0; n < t->positions * D; n++) {
+            squares[n % D] += (double)t->quantised[n] * t->quantised[n];
+            largest[n % D] = fmaxf(largest[n % D], fabsf(t->quantised[n]));
+        }
     }
+    choose_deviations(t, squares, largest, (double)(CALIBRATION_BATCHES * t->positions));
     return VQZ_OK;
 }
 

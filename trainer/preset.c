@@ -148,14 +148,16 @@ static void transform_settings(model_spec *spec, train_settings *settings, int b
         settings->lambdas[level] = 0.006f * powf(2.35f, (float)(spec->levels - 1 - level));
 }
 
-/* Photographs, in three sizes of what decodes them, up to 10, 4 and 30 kMAC a pixel.  Synthesis: widths at
-   1/8 and 1/4, residual blocks at 1/8.  Prior: hidden width, channels up to which windows are 5x5. */
+/* Photographs, in three sizes of what decodes them, up to 10, 4 and 30 kMAC a pixel.  Analysis: widths at
+   1/4 and 1/8.  Synthesis: widths at 1/8 and 1/4, residual blocks at 1/8.  Prior: hidden width, channels up
+   to which windows are 5x5. */
 typedef struct photo_size {
     const char *name;
-    int wide, blocks, narrow, hidden, window;
+    int near, far, wide, blocks, narrow, hidden, window;
 } photo_size;
-static const photo_size PHOTO_SIZES[] = {
-    {"photo", 96, 1, 32, 64, 8}, {"fast", 48, 1, 24, 32, 2}, {"best", 160, 2, 64, 64, 4}};
+static const photo_size PHOTO_SIZES[] = {{"photo", 64, 128, 96, 1, 32, 64, 8},
+                                         {"fast", 48, 96, 48, 1, 24, 32, 2},
+                                         {"best", 64, 128, 160, 2, 64, 64, 4}};
 
 static void build_photo(model_spec *spec, train_settings *settings, const photo_size *size,
                         int dims) {
@@ -166,10 +168,10 @@ static void build_photo(model_spec *spec, train_settings *settings, const photo_
     network_spec *net = &spec->analysis;
     int linear = linear_analysis(spec);
     int reg = network_s2d(net, 0, 4);
-    reg = network_conv(net, reg, 64, 3, 1, ACT_LEAKY, 3, -1, 1);
-    reg = residual(net, reg, 64, ACT_NONE);
-    reg = network_conv(net, reg, 128, 3, 2, ACT_LEAKY, 3, -1, spec->levels);
-    reg = residuals(net, reg, 128, 2, ACT_LEAKY);
+    reg = network_conv(net, reg, size->near, 3, 1, ACT_LEAKY, 3, -1, 1);
+    reg = residual(net, reg, size->near, ACT_NONE);
+    reg = network_conv(net, reg, size->far, 3, 2, ACT_LEAKY, 3, -1, spec->levels);
+    reg = residuals(net, reg, size->far, 2, ACT_LEAKY);
     network_conv(net, reg, spec->latent_channels, 1, 1, ACT_NONE, 0, linear, 1);
 
     net = &spec->synthesis;

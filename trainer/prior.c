@@ -163,6 +163,32 @@ void prior_init(prior *p, const float *deviations, random_state *random) {
     }
 }
 
+void prior_rescale(prior *p, const float *deviations) {
+    const model_spec *spec = p->spec;
+    for (int i = 0; i < spec->stage_count; i++) {
+        const stage_spec *stage = &spec->stages[i];
+        const layer *first = &stage->net.layers[0];
+        const layer *last = &stage->net.layers[stage->net.layer_count - 1];
+        float *parameters = p->parameters + p->net_offset[i];
+        for (size_t w = first->weights; w < first->biases; w++) {
+            size_t c = (w - first->weights) % (size_t)first->cin;
+            parameters[w] *= deviations[c] / expf(p->parameters[c]);
+        }
+        for (int k = stage->first_plane; k < stage->first_plane + stage->planes; k++) {
+            if (!spec->planes[k].scalar)
+                continue;
+            int c = spec->planes[k].channels[0], output = p->first_output[k];
+            float factor = expf(p->parameters[c]) / deviations[c];
+            for (int w = 0; w < last->cin; w++)
+                parameters[last->weights + (size_t)(output * last->cin + w)] *= factor;
+            for (int set = 0; set < last->bias_sets; set++)
+                parameters[last->biases + (size_t)(set * last->cout + output)] *= factor;
+        }
+    }
+    for (int c = 0; c < spec->latent_channels; c++)
+        p->parameters[c] = logf(deviations[c]);
+}
+
 /* ---- the logistic variable ---- */
 
 static float logistic(float x) {
@@ -395,10 +421,17 @@ vqz_status prior_assign(prior *p, const float *latent, const int *levels, const 
 
 /* ---- gradients ---- */
 
-/* Scalar plane k of stage i: its outputs' gradients, the latents', the steps'. */
+/* Sums over the positions of the samples, in p->scratch, to the log steps of channel c. */
+static void add_to_steps(const prior *p, size_t c, const int *levels, float *grad_steps_log) {
+    size_t D = (size_t)p->spec->latent_channels, batch = (size_t)p->batch;
+    for (size_t sample = 0; sample < batch; sample++)
+        grad_steps_log[(size_t)levels[sample] * D + c] += p->scratch[c * batch + sample];
+}
+
+/* Scalar plane k of stage i: its outputs' gradients, the latents', the steps' by way of the value and its
+   mean. */
 static void scalar_backward(prior *p, int i, int k, const float *latent, const int *levels,
-                            const float *weights, const float *grad_quantised, float *grad_latent,
-                            float *grad_steps_log) {
+                            const float *weights, float *grad_latent, float *grad_steps_log) {
     const model_spec *spec = p->spec;
     size_t D = (size_t)spec->latent_channels, c = (size_t)spec->planes[k].channels[0];
     scalar_view out = scalar_outputs(p, i, k);
@@ -423,17 +456,30 @@ static void scalar_backward(prior *p, int i, int k, const float *latent, const i
                                 (o[1] > MAX_SPREAD && by_spread < 0);
             g[1] = out_of_range ? 0 : by_spread;
             grad_latent[n * D + c] += pull / step;
-            if (grad_quantised) {
-                float y = latent[n * D + c] / step;
-                step_sum += grad_quantised[n * D + c] * step * (roundf(y) - y) - pull * (y - mean);
-            }
+            step_sum -= pull * (latent[n * D + c] / step - mean);
         }
         p->scratch[c * (size_t)p->batch + (size_t)sample] = (float)step_sum;
     }
-    if (grad_quantised)
-        for (int sample = 0; sample < p->batch; sample++)
-            grad_steps_log[(size_t)levels[sample] * D + c] +=
-                p->scratch[c * (size_t)p->batch + (size_t)sample];
+    if (grad_steps_log)
+        add_to_steps(p, c, levels, grad_steps_log);
+}
+
+/* The steps' gradients of scalar channel c by way of the quantised latents. */
+static void steps_backward(prior *p, size_t c, const float *latent, const int *levels,
+                           const float *grad_quantised, float *grad_steps_log) {
+    size_t D = (size_t)p->spec->latent_channels;
+#pragma omp parallel for schedule(static)
+    for (int sample = 0; sample < p->batch; sample++) {
+        float step = p->steps[(size_t)levels[sample] * D + c];
+        double sum = 0;
+        for (size_t n = (size_t)sample * p->per_sample; n < (size_t)(sample + 1) * p->per_sample;
+             n++) {
+            float y = latent[n * D + c] / step;
+            sum += grad_quantised[n * D + c] * step * (roundf(y) - y);
+        }
+        p->scratch[c * (size_t)p->batch + (size_t)sample] = (float)sum;
+    }
+    add_to_steps(p, c, levels, grad_steps_log);
 }
 
 static void logit_backward(prior *p, int i, int k, const float *weights) {
@@ -451,21 +497,40 @@ static void logit_backward(prior *p, int i, int k, const float *weights) {
     }
 }
 
+/* From the gradient of stage i's input, in p->input, to that of the latents it was made of. */
+static void add_context_gradient(const prior *p, int i, float *grad_quantised) {
+    size_t D = (size_t)p->spec->latent_channels, end = (size_t)p->spec->stages[i].end;
+    float inverse[VQZI_MAX_LATENT_CHANNELS];
+    for (size_t c = 0; c < end; c++)
+        inverse[c] = expf(-p->parameters[c]);
+#pragma omp parallel for schedule(static)
+    for (size_t n = 0; n < p->positions; n++)
+        for (size_t c = 0; c < end; c++)
+            grad_quantised[n * D + c] += p->input[n * end + c] * inverse[c];
+}
+
 vqz_status prior_backward(prior *p, const float *latent, const int *levels, const float *weights,
-                          const float *grad_quantised, float *grad_latent, float *grad_steps_log,
+                          float *grad_quantised, float *grad_latent, float *grad_steps_log,
                           float *grad_parameters) {
-    memset(grad_parameters, 0, (size_t)p->spec->latent_channels * sizeof *grad_parameters);
-    for (int i = 0; i < p->spec->stage_count; i++) {
-        const stage_spec *stage = &p->spec->stages[i];
+    const model_spec *spec = p->spec;
+    memset(grad_parameters, 0, (size_t)spec->latent_channels * sizeof *grad_parameters);
+    for (int i = 0; i < spec->stage_count; i++) {
+        const stage_spec *stage = &spec->stages[i];
         for (int k = stage->first_plane; k < stage->first_plane + stage->planes; k++)
-            if (p->spec->planes[k].scalar)
-                scalar_backward(p, i, k, latent, levels, weights, grad_quantised, grad_latent,
-                                grad_steps_log);
+            if (spec->planes[k].scalar)
+                scalar_backward(p, i, k, latent, levels, weights, grad_latent, grad_steps_log);
             else
                 logit_backward(p, i, k, weights);
         VQZ_TRY(network_backward(p->nets[i], p->parameters + p->net_offset[i], p->gradient,
-                                 grad_parameters + p->net_offset[i], NULL));
+                                 grad_parameters + p->net_offset[i],
+                                 grad_quantised ? p->input : NULL));
+        if (grad_quantised)
+            add_context_gradient(p, i, grad_quantised);
     }
+    for (int k = 0; k < spec->plane_count && grad_steps_log && grad_quantised; k++)
+        if (spec->planes[k].scalar)
+            steps_backward(p, (size_t)spec->planes[k].channels[0], latent, levels, grad_quantised,
+                           grad_steps_log);
     return VQZ_OK;
 }
 

@@ -12,7 +12,8 @@
  *
  * Noise phase: v = latent / step + uniform noise.  Hard phase: v is the code chosen, by
  * argmin (latent - entry)^2 + lambda bits, and the gradient passes straight through to the latent.
- * Contexts carry no gradient.
+ * Contexts carry it too: a value is worth what it saves those that see it.  Without that, energy drifts
+ * to the channels coded last, and longer training makes larger files.
  */
 #ifndef TRAINER_PRIOR_H
 #define TRAINER_PRIOR_H
@@ -26,13 +27,15 @@ VQZ_MUST_CHECK vqz_status prior_create(prior **p, const model_spec *spec, backen
                                        int batch, int side, vqz_diag *diag);
 void prior_free(prior *p);
 
-/* Learned parameters, a segment of the trainer's flat array: log deviations (D, never trained), then the
-   nets of the stages. */
+/* Parameters, a segment of the trainer's flat array: log deviations (D, never trained), then the nets of the
+   stages. */
 size_t prior_parameter_count(const prior *p);
 void prior_bind(prior *p, float *parameters);
 /* The quantiser's steps must be known: spreads start from them. */
 void prior_init(prior *p, const float *deviations, random_state *random);
 const float *prior_log_deviations(const prior *p); /* (D) */
+/* Other deviations for the same bits: the weights that meet them change with them. */
+void prior_rescale(prior *p, const float *deviations);
 const network *prior_net(const prior *p, int stage);
 size_t prior_net_offset(const prior *p, int stage); /* of its parameters */
 
@@ -45,12 +48,13 @@ VQZ_MUST_CHECK vqz_status prior_noisy(prior *p, const float *latent, const int *
 VQZ_MUST_CHECK vqz_status prior_assign(prior *p, const float *latent, const int *levels,
                                        const float *lambdas, uint16_t *indices, float *quantised,
                                        double *bits);
-/* Gradients of sum over samples of weights[sample] * bits: added to grad_latent (positions, D), and to
-   those of the log steps; grad_parameters (prior_parameter_count) is overwritten.  With grad_quantised (noise
-   phase) the distortion's gradient reaches the log steps too: d quantised / d log step = step *
-   (round(y) - y). */
+/* Gradients of sum over samples of weights[sample] * bits, of the last prior_noisy or prior_assign.
+   grad_parameters (prior_parameter_count) is overwritten.  To grad_latent (positions, D) those of the values
+   are added, to grad_quantised those of the contexts (NULL: these are not wanted).  In the noise phase,
+   where steps are learned, grad_steps_log (L, D) receives theirs, by the values and by grad_quantised as
+   it then is: d quantised / d log step = step * (round(y) - y); NULL otherwise. */
 VQZ_MUST_CHECK vqz_status prior_backward(prior *p, const float *latent, const int *levels,
-                                         const float *weights, const float *grad_quantised,
+                                         const float *weights, float *grad_quantised,
                                          float *grad_latent, float *grad_steps_log,
                                          float *grad_parameters);
 

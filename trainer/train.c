@@ -105,6 +105,7 @@ static vqz_status start_hard_phase(trainer *t) {
         vectors = vectors || !t->spec.planes[p].scalar;
     t->run.hard = 1;
     t->run.phase_step = t->run.step;
+    t->optimiser.gated = 0; /* norms of another loss say nothing of this one's */
     if (!vectors)
         return VQZ_OK; /* the books of scalar planes are the integers */
     size_t latents = t->positions * (size_t)t->spec.latent_channels;
@@ -218,14 +219,19 @@ static vqz_status compute_step(trainer *t) {
                              t->gradients + t->synthesis_offset, t->grad_quantised));
     memset(quantiser_gradients, 0,
            (t->parameter_count - t->quantiser_offset) * sizeof *t->gradients);
-    /* Straight through: the latent takes the gradient of its quantised value. */
-    memcpy(t->grad_latent, t->grad_quantised, t->positions * (size_t)D * sizeof *t->grad_latent);
+    bool constrained = s->lambdas[0] > 0;
     for (int i = 0; i < batch; i++)
         t->weights[i] =
             (float)(sample_weights[i] * fmaxf(s->lambdas[t->levels[i]], MIN_LAMBDA) / per);
+    size_t latents = t->positions * (size_t)D;
+    memset(t->grad_latent, 0, latents * sizeof *t->grad_latent);
     VQZ_TRY(prior_backward(t->prior, t->latent, t->levels, t->weights,
-                           t->run.hard ? NULL : t->grad_quantised, t->grad_latent,
-                           quantiser_gradients, t->gradients + t->prior_offset));
+                           constrained ? t->grad_quantised : NULL, t->grad_latent,
+                           t->run.hard ? NULL : quantiser_gradients,
+                           t->gradients + t->prior_offset));
+    /* Straight through: the latent takes the gradient of its quantised value. */
+    for (size_t n = 0; n < latents; n++)
+        t->grad_latent[n] += t->grad_quantised[n];
     if (t->run.hard) {
         /* classic: mean over the latents of the whole batch */
         double mean = 1.0 / ((double)t->whole_batch * (double)t->per_sample * D);

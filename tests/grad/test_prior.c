@@ -131,7 +131,7 @@ static double weighted_bits(fixture *f) {
     return total;
 }
 
-static void backward(fixture *f, const float *grad_quantised) {
+static void backward(fixture *f, float *grad_quantised) {
     memset(f->grad_latent, 0, N * D * sizeof(float));
     memset(f->grad_steps, 0, sizeof f->grad_steps);
     assert_int_equal(prior_backward(f->p, f->latent, f->levels, WEIGHTS, grad_quantised,
@@ -185,7 +185,8 @@ static void test_parameter_gradients(void **state) {
     }
 }
 
-/* Context carries no gradient: where it has no weight, the bits' gradient by latents and steps is exact. */
+/* Rounded contexts have no difference quotient: where they have no weight, the bits' gradient by latents
+   and steps is exact. */
 static void blind(fixture *f) {
     for (int i = 0; i < f->spec.stage_count; i++) {
         const layer *first = &f->spec.stages[i].net.layers[0];
@@ -199,9 +200,7 @@ static void test_latent_and_step_gradients(void **state) {
     blind(f);
     assign(f, (double[SAMPLES]){0});
     weighted_bits(f);
-    float *zero = calloc(N * D, sizeof *zero);
-    backward(f, zero); /* with the noise phase's step gradient */
-    free(zero);
+    backward(f, NULL);
     for (int i = 0; i < 80; i++) {
         size_t n = random_below(&f->random, N), c = (size_t[]){0, 3, 4}[i % 3];
         assert_close(f->grad_latent[n * D + c], quotient(f, &f->latent[n * D + c], 2e-3f));
@@ -211,6 +210,84 @@ static void test_latent_and_step_gradients(void **state) {
             if (c == 0 || c >= 3)
                 assert_close(f->grad_steps[level * D + c],
                              quotient(f, &f->steps[level * D + c], 2e-3f));
+    /* What the quantised latents ask for besides, here where contexts ask for nothing. */
+    float by_bits[LEVELS * D], *asked = malloc(N * D * sizeof *asked);
+    double expected[LEVELS * D] = {0};
+    assert_non_null(asked);
+    weighted_bits(f);
+    backward(f, NULL);
+    memcpy(by_bits, f->grad_steps, sizeof by_bits);
+    for (size_t i = 0; i < N * D; i++) {
+        size_t at = (size_t)f->levels[i / D / PER_SAMPLE] * D + i % D;
+        asked[i] = random_normal(&f->random);
+        expected[at] += asked[i] * (f->quantised[i] - f->latent[i]);
+    }
+    backward(f, asked);
+    for (int at = 0; at < LEVELS * D; at++)
+        if (at % D == 0 || at % D >= 3)
+            assert_close(f->grad_steps[at] - by_bits[at], expected[at]);
+    free(asked);
+}
+
+/* A deviation divides what contexts see, and nothing else once the mean's weights make up for it. */
+static double context_quotient(fixture *f, int channel, float h) {
+    double bits[2];
+    for (int sign = 0; sign < 2; sign++) {
+        float *keep = malloc(prior_parameter_count(f->p) * sizeof *keep), deviations[D], log_scale;
+        assert_non_null(keep);
+        memcpy(keep, f->parameters, prior_parameter_count(f->p) * sizeof *keep);
+        for (int c = 0; c < D; c++)
+            deviations[c] = expf(f->parameters[c] + (c == channel ? (sign ? h : -h) : 0));
+        prior_rescale(f->p, deviations);
+        log_scale = f->parameters[channel];
+        for (int i = 0; i < f->spec.stage_count; i++) { /* the first layer as it was: contexts differ */
+            const layer *first = &f->spec.stages[i].net.layers[0];
+            size_t at = prior_net_offset(f->p, i) + first->weights;
+            memcpy(f->parameters + at, keep + at, (first->biases - first->weights) * sizeof *keep);
+        }
+        assert_true(log_scale != keep[channel]);
+        bits[sign] = weighted_bits(f);
+        memcpy(f->parameters, keep, prior_parameter_count(f->p) * sizeof *keep);
+        free(keep);
+    }
+    return (bits[1] - bits[0]) / (2.0 * h);
+}
+
+static void test_context_gradients(void **state) {
+    fixture *f = *state;
+    assign(f, (double[SAMPLES]){0}); /* the codes of plane 1 */
+    weighted_bits(f);
+    float *grad_quantised = calloc(N * D, sizeof *grad_quantised);
+    assert_non_null(grad_quantised);
+    backward(f, grad_quantised);
+    double difference = 0, size = 0;
+    for (int c = 0; c < D; c++) {
+        if (c == 1 || c == 2)
+            continue; /* not of a scalar plane: the noise phase knows scalar planes alone */
+        double by_deviation = 0, numeric = context_quotient(f, c, 5e-3f);
+        for (int n = 0; n < N; n++)
+            by_deviation -= grad_quantised[n * D + c] * f->quantised[n * D + c];
+        difference += pow(by_deviation - numeric, 2);
+        size += numeric * numeric;
+    }
+    /* All together: single ones meet the kinks of the activations. */
+    assert_true(size > 1);
+    if (sqrt(difference / size) > 0.06)
+        fail_msg("gradients differ from quotients by %g of their size", sqrt(difference / size));
+    free(grad_quantised);
+}
+
+/* Other deviations, the same bits. */
+static void test_rescale(void **state) {
+    fixture *f = *state;
+    double before[SAMPLES], after[SAMPLES];
+    assign(f, before);
+    prior_rescale(f->p, (float[D]){2, 3, 0.5f, 2.5f, 1});
+    for (int c = 0; c < D; c++)
+        assert_true(fabsf(prior_log_deviations(f->p)[c] - logf((float[]){2, 3, 0.5f, 2.5f, 1}[c])) < 1e-6f);
+    assign(f, after);
+    for (int i = 0; i < SAMPLES; i++)
+        assert_true(fabs(before[i] - after[i]) < 1e-3 * before[i]);
 }
 
 /* The code chosen costs no more than its neighbours, bits included. */
@@ -264,6 +341,8 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         TEST(test_parameter_gradients),
         TEST(test_latent_and_step_gradients),
+        TEST(test_context_gradients),
+        TEST(test_rescale),
         TEST(test_choice),
         TEST(test_causality),
     };
