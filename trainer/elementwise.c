@@ -16,7 +16,7 @@ enum { BLOCK = 1024 }; /* floats worked on at a time: whole pixels, so one pixel
    vector changes no result: products and sums are rounded one by one (C11 mode fuses none). */
 #if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__) &&                             \
     !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
-#define WIDE __attribute__((target_clones("arch=skylake-avx512", "avx2", "default")))
+#define WIDE __attribute__((target_clones("arch=x86-64-v4", "avx2", "default")))
 #else
 #define WIDE
 #endif
