@@ -11,7 +11,7 @@
  */
 #include "trainer/winograd_kernels.h"
 #include <string.h>
-#ifdef __AVX512BF16__
+#ifdef __AVX2__
 #include <immintrin.h>
 #endif
 
@@ -36,12 +36,22 @@ INLINE void save(void *p, vec v) {
     *(loose_vec *)p = v;
 }
 
+/* gcc 12 makes six instructions of what one does. */
+INLINE bits_vec widen(half_vec half) {
+#if defined(__AVX512F__)
+    return (bits_vec)_mm512_cvtepu16_epi32((__m256i)half);
+#elif defined(__AVX2__)
+    return (bits_vec)_mm256_cvtepu16_epi32((__m128i)half);
+#else
+    return __builtin_convertvector(half, bits_vec);
+#endif
+}
+
 /* Vector at value `index` of a tensor; `type` is known where this is inlined. */
 INLINE vec load_from(const void *p, size_t index, tensor_type type) {
     if (type == TENSOR_FLOAT32)
         return load((const float *)p + index);
-    half_vec half = *(const loose_half_vec *)((const uint16_t *)p + index);
-    return (vec)(__builtin_convertvector(half, bits_vec) << 16);
+    return (vec)(widen(*(const loose_half_vec *)((const uint16_t *)p + index)) << 16);
 }
 
 /* As narrow() of elementwise.c does it: infinities survive, a NaN stays one. */
