@@ -49,6 +49,7 @@ struct winograd {
     conv_options options;
     bool pairs; /* the factors of the gradients are bfloat16 */
     size_t down, across, tiles; /* of a picture, of the batch */
+    uint64_t live[4][4];        /* points that are not zero by pixel and phase: see find_live() */
 };
 
 /* A tensor: positions of the convolution are blocks of block x block pixels. */
@@ -196,6 +197,61 @@ static size_t gradient_size(const winograd *w) {
     return layout_size(&src) + layout_size(&grad) + POINTS * sums_stride(w);
 }
 
+/* ---- which taps there are ---- */
+
+/* Which of the convolution's own taps is tap 0 to 8 of a pixel of the blocks; -1 for none. */
+static int source_tap(const winograd *w, int tap, int pixel) {
+    if (w->options.stride == 1)
+        return tap;
+    int y = 2 * (tap / 3) + pixel / 2 - 1, x = 2 * (tap % 3) + pixel % 2 - 1;
+    return y >= 0 && y < 4 && x >= 0 && x < 4 ? y * 4 + x : -1;
+}
+
+/* The outputs of a transposed convolution are four phases, where each panel has one; else all are one. */
+static size_t phase_of(const winograd *w, size_t panel) {
+    size_t phase_size = (size_t)w->options.cout / 4;
+    return w->options.transposed && phase_size % PANEL == 0 ? panel * PANEL / phase_size : 0;
+}
+
+static bool has_tap(const winograd *w, int tap, int pixel, size_t phase) {
+    bool phases = w->options.transposed && w->options.cout / 4 % PANEL == 0;
+    int dy = (int)phase / 2, dx = (int)phase % 2;
+    return source_tap(w, tap, pixel) >= 0 &&
+           !(phases && (tap / 3 == 2 * (1 - dy) || tap % 3 == 2 * (1 - dx)));
+}
+
+/* The first row of points is made of the first row of taps alone, the last row of the last, and columns
+   alike.  Where such taps do not exist, as in strided and transposed convolutions, of which 11 points of
+   36 are zero, there is nothing to multiply. */
+static void find_live(winograd *w) {
+    for (int pixel = 0; pixel < 4; pixel++)
+        for (size_t phase = 0; phase < 4; phase++) {
+            bool rows[SIDE] = {false, true, true, true, true, false}, columns[SIDE];
+            memcpy(columns, rows, sizeof columns);
+            for (int tap = 0; tap < TAPS; tap++)
+                if (has_tap(w, tap, w->options.stride == 1 ? 0 : pixel, phase)) {
+                    rows[0] |= tap / 3 == 0;
+                    rows[SIDE - 1] |= tap / 3 == 2;
+                    columns[0] |= tap % 3 == 0;
+                    columns[SIDE - 1] |= tap % 3 == 2;
+                }
+            for (int i = 0; i < POINTS; i++)
+                if (rows[i / SIDE] && columns[i % SIDE])
+                    w->live[pixel][phase] |= (uint64_t)1 << i;
+        }
+}
+
+static bool is_live(const winograd *w, size_t src_panel, size_t dst_panel, size_t point) {
+    view src = src_view(w);
+    return w->live[src_panel / pixel_panels(&src)][phase_of(w, dst_panel)] >> point & 1;
+}
+
+/* The same point of weights whose taps are in reverse order. */
+static size_t turned_point(size_t point) {
+    static const size_t turned[SIDE] = {5, 1, 2, 3, 4, 0};
+    return turned[point / SIDE] * SIDE + turned[point % SIDE];
+}
+
 /* ---- planning ---- */
 
 bool winograd_possible(const conv_options *o) {
@@ -235,6 +291,7 @@ vqz_status winograd_create(winograd **made, backend *b, const conv_options *opti
     w->across = round_up((size_t)dst.width, TILE) / TILE;
     w->tiles = (size_t)options->batch * w->down * w->across;
     w->pairs = options->grad_type == TENSOR_BFLOAT16;
+    find_live(w);
     size_t size = pass_size(w, &src, &dst, false);
     if (options->training) {
         size = VQZI_MAX(size, pass_size(w, &dst, &src, w->pairs));
@@ -303,14 +360,6 @@ static void transform_inputs(const winograd *w, const view *v, const void *src, 
                                   dst + (size_t)pixel * pixel_panels(v) * l->panel_stride,
                                   l->panel_stride, l->point_stride);
     }
-}
-
-/* Which of the convolution's own taps is tap 0 to 8 of a pixel of the blocks; -1 for none. */
-static int source_tap(const winograd *w, int tap, int pixel) {
-    if (w->options.stride == 1)
-        return tap;
-    int y = 2 * (tap / 3) + pixel / 2 - 1, x = 2 * (tap % 3) + pixel % 2 - 1;
-    return y >= 0 && y < 4 && x >= 0 && x < 4 ? y * 4 + x : -1;
 }
 
 static size_t taps_of(const winograd *w) {
@@ -383,7 +432,7 @@ typedef struct pass {
     void *dst;
     view from, to;
     tensor_type add_type;
-    bool activate, pairs;
+    bool activate, pairs, forward;
     float slope;
     const float *weights; /* transformed */
 } pass;
@@ -422,6 +471,20 @@ static void write_panel(const winograd *w, const pass *p, size_t first, size_t t
     }
 }
 
+/* Panels of inputs of the pass that count at a point, for some panels of its outputs. */
+static void list_panels(const winograd *w, const pass *p, size_t first, size_t group, size_t point,
+                        winograd_list *list) {
+    list->count = 0;
+    for (size_t panel = 0; panel < panels_of(&p->from); panel++) {
+        bool live = false;
+        for (size_t to = first; to < first + group; to++)
+            live |= p->forward ? is_live(w, panel, to, point)
+                               : is_live(w, to, panel, turned_point(point));
+        if (live)
+            list->panels[list->count++] = (uint16_t)panel;
+    }
+}
+
 static void compute_block(const winograd *w, const pass *p, size_t first, float *work) {
     layout l = make_layout(&p->from, block_tiles(w, &p->from, p->pairs), p->pairs);
     size_t tiles = VQZI_MIN(l.tiles, w->tiles - first), rows = round_up(tiles, ROWS);
@@ -433,17 +496,20 @@ static void compute_block(const winograd *w, const pass *p, size_t first, float 
                          work + words_of(p->pairs, t * PANEL), &l);
     for (size_t panel = 0; panel < panels; panel += GROUP) {
         size_t group = VQZI_MIN(panels - panel, (size_t)GROUP);
-        for (size_t i = 0; i < POINTS; i++)
+        for (size_t i = 0; i < POINTS; i++) {
+            winograd_list list;
+            list_panels(w, p, panel, group, i, &list);
             w->kernels->multiply(work + i * l.point_stride, l.panel_stride,
                                  p->weights + (panel * POINTS + i) * weights_stride,
-                                 POINTS * weights_stride, l.panels, rows, p->pairs, group,
+                                 POINTS * weights_stride, &list, rows, p->pairs, group,
                                  products + i * stride, POINTS * stride);
+        }
         for (size_t g = 0; g < group; g++)
             write_panel(w, p, first, tiles, panel + g, products + g * POINTS * stride, stride);
     }
 }
 
-static void run_pass(const winograd *w, pass *p, const float *weights, bool forward) {
+static void run_pass(const winograd *w, pass *p, const float *weights) {
     float *scratch = backend_scratch(w->b);
     float *blocks = scratch + weights_size(&p->from, &p->to, p->pairs);
     size_t block = block_tiles(w, &p->from, p->pairs), size = thread_size(w, &p->from, p->pairs);
@@ -454,8 +520,8 @@ static void run_pass(const winograd *w, pass *p, const float *weights, bool forw
     {
 #pragma omp for schedule(static)
         for (size_t panel = 0; panel < panels; panel++)
-            (forward ? forward_weights : backward_weights)(w, weights, panel,
-                                                           scratch + panel * panel_size);
+            (p->forward ? forward_weights : backward_weights)(w, weights, panel,
+                                                              scratch + panel * panel_size);
 #pragma omp for schedule(dynamic)
         for (size_t first = 0; first < w->tiles; first += block)
             compute_block(w, p, first, blocks + (size_t)omp_get_thread_num() * size);
@@ -475,8 +541,9 @@ void winograd_forward(const winograd *w, const float *weights, const float *bias
                      .add = fused && o->fuse_add ? add : NULL,
                      .add_type = o->add_type,
                      .activate = fused && o->activation != ACT_NONE,
-                     .slope = o->activation == ACT_LEAKY ? ldexpf(1, -o->slope) : 0},
-             weights, true);
+                     .slope = o->activation == ACT_LEAKY ? ldexpf(1, -o->slope) : 0,
+                     .forward = true},
+             weights);
 }
 
 void winograd_backward_data(const winograd *w, const float *weights, const void *grad_dst,
@@ -487,12 +554,12 @@ void winograd_backward_data(const winograd *w, const float *weights, const void 
                      .from = grad_view(w, dst_view(w)),
                      .to = grad_view(w, src_view(w)),
                      .pairs = w->pairs},
-             weights, false);
+             weights);
 }
 
 /* ---- weight gradient ---- */
 
-/* Gradients of PANEL outputs, from the sums. */
+/* Gradients of PANEL outputs, from the sums.  Those that were not formed reach no tap that exists. */
 static void finish_gradient(const winograd *w, size_t panel, const float *sums, float *grad_weights) {
     view src = src_view(w);
     size_t cin = (size_t)w->options.cin, cout = (size_t)w->options.cout;
@@ -541,8 +608,12 @@ void winograd_backward_weights(const winograd *w, const void *src, const void *g
 #pragma omp for schedule(dynamic)
             for (size_t job = 0; job < POINTS * g.panels; job++) {
                 size_t point = job / g.panels, panel = job % g.panels;
+                winograd_list list = {.count = 0};
+                for (size_t from = 0; from < s.panels; from++)
+                    if (is_live(w, from, panel, point))
+                        list.panels[list.count++] = (uint16_t)from;
                 w->kernels->multiply_grad(gradients + point * g.point_stride + panel * g.panel_stride,
-                                          inputs + point * s.point_stride, s.panel_stride, s.panels,
+                                          inputs + point * s.point_stride, s.panel_stride, &list,
                                           rows, w->pairs, first > 0,
                                           sums + point * sums_stride(w) + panel * PANEL * row, row);
             }

@@ -51,6 +51,12 @@ typedef struct winograd_output {
     float slope;
 } winograd_output;
 
+/* Panels that take part in a product: those of the others would be multiplied with zeros. */
+typedef struct winograd_list {
+    size_t count;
+    uint16_t panels[4 * TENSOR_MAX_CHANNELS / WINOGRAD_PANEL];
+} winograd_list;
+
 typedef struct winograd_kernels {
     /* A tile of SIDE x SIDE inputs; dst: value 0, panel 0. */
     void (*transform_src)(const winograd_tile *tile, size_t channels, winograd_format format,
@@ -61,14 +67,15 @@ typedef struct winograd_kernels {
     /* dst (tiles, PANEL) = src (panels, tiles, PANEL) * weights (panels * PANEL, PANEL) for `outputs`
        panels, whose weights and results are strides apart.  pairs: of bfloat16. */
     void (*multiply)(const void *src, size_t panel_stride, const void *weights,
-                     size_t weights_stride, size_t panels, size_t tiles, bool pairs, size_t outputs,
-                     float *dst, size_t dst_stride);
+                     size_t weights_stride, const winograd_list *list, size_t tiles, bool pairs,
+                     size_t outputs, float *dst, size_t dst_stride);
     /* src: value 0 of one tile, [i][PANEL]. */
     void (*transform_dst)(const float *src, size_t point_stride, const winograd_output *output);
-    /* dst (PANEL, panels * PANEL) (+)= grad (tiles, PANEL)^T * src (panels, tiles, PANEL); rows of dst
-       are row_stride floats apart.  pairs: of bfloat16. */
-    void (*multiply_grad)(const void *grad, const void *src, size_t panel_stride, size_t panels,
-                          size_t tiles, bool pairs, bool accumulate, float *dst, size_t row_stride);
+    /* dst (PANEL, panels * PANEL) (+)= grad (tiles, PANEL)^T * src (panels, tiles, PANEL), for listed
+       panels; rows of dst are row_stride floats apart.  pairs: of bfloat16. */
+    void (*multiply_grad)(const void *grad, const void *src, size_t panel_stride,
+                          const winograd_list *list, size_t tiles, bool pairs, bool accumulate,
+                          float *dst, size_t row_stride);
     /* weights: nine taps, tap_stride apart, of PANEL channels each; dst: [i][PANEL]. */
     void (*transform_weights)(const float *weights, size_t tap_stride, winograd_format format,
                               void *dst, size_t point_stride);

@@ -402,14 +402,14 @@ INLINE vec add_product(vec sum, vec vector, const uint32_t *word, bool pairs) {
 /* ROWS tiles by one panel of outputs, or by several, all sums in registers; outputs and pairs are
    known where this is inlined. */
 INLINE void multiply_panels(const uint32_t *src, size_t panel_stride, const uint32_t *weights,
-                            size_t weights_stride, size_t panels, size_t tiles, bool pairs,
-                            int outputs, float *dst, size_t dst_stride) {
+                            size_t weights_stride, const winograd_list *list, size_t tiles,
+                            bool pairs, int outputs, float *dst, size_t dst_stride) {
     const size_t row = pairs ? PANEL / 2 : PANEL; /* words of a tile */
     for (size_t tile = 0; tile < tiles; tile += ROWS) {
         vec sum[ROWS][OUTPUTS * VECTORS] = {{{0}}};
-        const uint32_t *w = weights;
-        for (size_t panel = 0; panel < panels; panel++) {
-            const uint32_t *s = src + panel * panel_stride + tile * row;
+        for (size_t k = 0; k < list->count; k++) {
+            const uint32_t *s = src + list->panels[k] * panel_stride + tile * row;
+            const uint32_t *w = weights + list->panels[k] * row * PANEL;
             for (size_t c = 0; c < row; c++, w += PANEL, s++) {
                 vec b[OUTPUTS * VECTORS];
 #pragma GCC unroll 4
@@ -433,33 +433,33 @@ INLINE void multiply_panels(const uint32_t *src, size_t panel_stride, const uint
 }
 
 INLINE void multiply_all(const uint32_t *src, size_t panel_stride, const uint32_t *weights,
-                         size_t weights_stride, size_t panels, size_t tiles, bool pairs,
-                         size_t outputs, float *dst, size_t dst_stride) {
+                         size_t weights_stride, const winograd_list *list, size_t tiles,
+                         bool pairs, size_t outputs, float *dst, size_t dst_stride) {
     size_t done = 0;
     for (; done + OUTPUTS <= outputs; done += OUTPUTS)
-        multiply_panels(src, panel_stride, weights + done * weights_stride, weights_stride, panels,
+        multiply_panels(src, panel_stride, weights + done * weights_stride, weights_stride, list,
                         tiles, pairs, OUTPUTS, dst + done * dst_stride, dst_stride);
     for (; done < outputs; done++)
-        multiply_panels(src, panel_stride, weights + done * weights_stride, weights_stride, panels,
+        multiply_panels(src, panel_stride, weights + done * weights_stride, weights_stride, list,
                         tiles, pairs, 1, dst + done * dst_stride, dst_stride);
 }
 
 static void multiply(const void *src, size_t panel_stride, const void *weights,
-                     size_t weights_stride, size_t panels, size_t tiles, bool pairs, size_t outputs,
-                     float *dst, size_t dst_stride) {
+                     size_t weights_stride, const winograd_list *list, size_t tiles, bool pairs,
+                     size_t outputs, float *dst, size_t dst_stride) {
     if (pairs)
-        multiply_all(src, panel_stride, weights, weights_stride, panels, tiles, true, outputs, dst,
+        multiply_all(src, panel_stride, weights, weights_stride, list, tiles, true, outputs, dst,
                      dst_stride);
     else
-        multiply_all(src, panel_stride, weights, weights_stride, panels, tiles, false, outputs, dst,
+        multiply_all(src, panel_stride, weights, weights_stride, list, tiles, false, outputs, dst,
                      dst_stride);
 }
 
 /* Some rows of the product with one panel of inputs, or with several; rows, panels and pairs are known
    where this is inlined. */
-INLINE void grad_rows(const uint32_t *grad, const uint32_t *src, size_t panel_stride, size_t steps,
-                      bool pairs, bool accumulate, int rows, int panels, float *dst,
-                      size_t row_stride) {
+INLINE void grad_rows(const uint32_t *grad, const uint32_t *src, size_t panel_stride,
+                      const uint16_t *list, size_t steps, bool pairs, bool accumulate, int rows,
+                      int panels, float *dst, size_t row_stride) {
     vec sum[GRAD_ROWS][GRAD_PANELS * VECTORS];
 #pragma GCC unroll 16
     for (int r = 0; r < rows; r++)
@@ -470,7 +470,7 @@ INLINE void grad_rows(const uint32_t *grad, const uint32_t *src, size_t panel_st
         vec b[GRAD_PANELS * VECTORS];
 #pragma GCC unroll 4
         for (int v = 0; v < panels * VECTORS; v++)
-            b[v] = load(src + (size_t)(v / VECTORS) * panel_stride + v % VECTORS * LANES);
+            b[v] = load(src + list[v / VECTORS] * panel_stride + v % VECTORS * LANES);
 #pragma GCC unroll 16
         for (int r = 0; r < rows; r++)
 #pragma GCC unroll 4
@@ -481,41 +481,43 @@ INLINE void grad_rows(const uint32_t *grad, const uint32_t *src, size_t panel_st
     for (int r = 0; r < rows; r++)
 #pragma GCC unroll 4
         for (int v = 0; v < panels * VECTORS; v++) {
-            float *d = dst + (size_t)r * row_stride + v * LANES;
+            float *d = dst + (size_t)r * row_stride + list[v / VECTORS] * PANEL + v % VECTORS * LANES;
             save(d, accumulate ? load(d) + sum[r][v] : sum[r][v]);
         }
 }
 
 /* One panel of inputs, or several. */
 INLINE void grad_panels(const uint32_t *grad, const uint32_t *src, size_t panel_stride,
-                        size_t steps, bool pairs, bool accumulate, int panels, float *dst,
-                        size_t row_stride) {
+                        const uint16_t *list, size_t steps, bool pairs, bool accumulate, int panels,
+                        float *dst, size_t row_stride) {
     int r = 0;
     for (; r + GRAD_ROWS <= PANEL; r += GRAD_ROWS)
-        grad_rows(grad + r, src, panel_stride, steps, pairs, accumulate, GRAD_ROWS, panels,
+        grad_rows(grad + r, src, panel_stride, list, steps, pairs, accumulate, GRAD_ROWS, panels,
                   dst + (size_t)r * row_stride, row_stride);
     if (PANEL % GRAD_ROWS > 0)
-        grad_rows(grad + r, src, panel_stride, steps, pairs, accumulate, PANEL % GRAD_ROWS, panels,
-                  dst + (size_t)r * row_stride, row_stride);
+        grad_rows(grad + r, src, panel_stride, list, steps, pairs, accumulate, PANEL % GRAD_ROWS,
+                  panels, dst + (size_t)r * row_stride, row_stride);
 }
 
-INLINE void grad_all(const uint32_t *grad, const uint32_t *src, size_t panel_stride, size_t panels,
-                     size_t steps, bool pairs, bool accumulate, float *dst, size_t row_stride) {
-    for (; panels >= GRAD_PANELS; panels -= GRAD_PANELS) {
-        grad_panels(grad, src, panel_stride, steps, pairs, accumulate, GRAD_PANELS, dst, row_stride);
-        src += GRAD_PANELS * panel_stride;
-        dst += GRAD_PANELS * PANEL;
-    }
-    for (; panels > 0; panels--, src += panel_stride, dst += PANEL)
-        grad_panels(grad, src, panel_stride, steps, pairs, accumulate, 1, dst, row_stride);
+INLINE void grad_all(const uint32_t *grad, const uint32_t *src, size_t panel_stride,
+                     const winograd_list *list, size_t steps, bool pairs, bool accumulate,
+                     float *dst, size_t row_stride) {
+    size_t k = 0;
+    for (; k + GRAD_PANELS <= list->count; k += GRAD_PANELS)
+        grad_panels(grad, src, panel_stride, list->panels + k, steps, pairs, accumulate, GRAD_PANELS,
+                    dst, row_stride);
+    for (; k < list->count; k++)
+        grad_panels(grad, src, panel_stride, list->panels + k, steps, pairs, accumulate, 1, dst,
+                    row_stride);
 }
 
-static void multiply_grad(const void *grad, const void *src, size_t panel_stride, size_t panels,
-                          size_t tiles, bool pairs, bool accumulate, float *dst, size_t row_stride) {
+static void multiply_grad(const void *grad, const void *src, size_t panel_stride,
+                          const winograd_list *list, size_t tiles, bool pairs, bool accumulate,
+                          float *dst, size_t row_stride) {
     if (pairs)
-        grad_all(grad, src, panel_stride, panels, tiles / 2, true, accumulate, dst, row_stride);
+        grad_all(grad, src, panel_stride, list, tiles / 2, true, accumulate, dst, row_stride);
     else
-        grad_all(grad, src, panel_stride, panels, tiles, false, accumulate, dst, row_stride);
+        grad_all(grad, src, panel_stride, list, tiles, false, accumulate, dst, row_stride);
 }
 
 const winograd_kernels TABLE = {transform_src,     transform_grad,         multiply, transform_dst,

@@ -53,6 +53,19 @@ static double *zero_doubles(size_t count) {
     return made;
 }
 
+/* Of the outputs of a transposed convolution, the four phases in turn, each lacks a row and a column. */
+static bool has_tap(const conv_options *o, int output, int tap) {
+    int phase = o->transposed ? output / (o->cout / 4) : 0, dy = phase / 2, dx = phase % 2;
+    return !o->transposed || (tap / 3 != 2 * (1 - dy) && tap % 3 != 2 * (1 - dx));
+}
+
+static void clear_missing(const conv_options *o, float *weights) {
+    int taps = o->kernel * o->kernel;
+    for (int row = 0; row < o->cout * taps; row++)
+        for (int i = 0; i < o->cin && !has_tap(o, row / taps, row % taps); i++)
+            weights[row * o->cin + i] = 0;
+}
+
 static void plain_loops(sample *s) {
     const conv_options *o = &s->options;
     int oh = (o->height + o->stride - 1) / o->stride, ow = (o->width + o->stride - 1) / o->stride;
@@ -66,7 +79,8 @@ static void plain_loops(sample *s) {
                     for (int tap = 0; tap < taps; tap++) {
                         int sy = y * o->stride + tap / o->kernel - pad;
                         int sx = x * o->stride + tap % o->kernel - pad;
-                        if (sy < 0 || sy >= o->height || sx < 0 || sx >= o->width)
+                        if (sy < 0 || sy >= o->height || sx < 0 || sx >= o->width ||
+                            !has_tap(o, oc, tap))
                             continue;
                         int from = ((n * o->height + sy) * o->width + sx) * o->cin;
                         int weight = (oc * taps + tap) * o->cin;
@@ -100,6 +114,7 @@ static void sample_init(sample *s, const conv_options *options, random_state *ra
     s->add = random_floats(s->dsts, random);
     s->grad_dst = random_floats(s->dsts, random);
     s->weights = random_floats(s->weight_count, random);
+    clear_missing(options, s->weights);
     s->bias = random_floats((size_t)options->cout, random);
     s->dst = zero_doubles(s->dsts);
     s->grad_src = zero_doubles(s->srcs);
@@ -226,6 +241,7 @@ static void check_conv(const sample *s, backend *b, conv_method method, const ch
     must(conv_backward_data(c, s->weights, s->grad_dst, grad_src), &diag);
     check(s, grad_src, s->grad_src, s->srcs, name, "input gradient");
     must(conv_backward_weights(c, s->src, s->grad_dst, grads), &diag);
+    clear_missing(&s->options, grads);
     check(s, grads, s->grad_weights, s->weight_count, name, "weight gradient");
     conv_free(c);
 }
@@ -237,6 +253,7 @@ static void check_floats(const sample *s, const winograd *w, const char *name) {
     winograd_backward_data(w, s->weights, s->grad_dst, grad_src);
     check(s, grad_src, s->grad_src, s->srcs, name, "input gradient");
     winograd_backward_weights(w, s->src, s->grad_dst, grads);
+    clear_missing(&s->options, grads);
     check(s, grads, s->grad_weights, s->weight_count, name, "weight gradient");
 }
 
@@ -250,6 +267,7 @@ static void check_bfloats(const sample *s, const winograd *w, const char *name) 
     winograd_backward_data(w, s->weights, grad_dst, grad_src);
     check_halves(s, grad_src, s->grad_src, s->srcs, true, name, "bfloat16 input gradient");
     winograd_backward_weights(w, src, grad_dst, grads);
+    clear_missing(&s->options, grads);
     check_rough(s, grads, s->grad_weights, s->weight_count, name, "weight gradient of bfloat16");
     check_guards(grads, s->weight_count, name, "weight gradient of bfloat16");
     free(grads - GUARD);
@@ -310,6 +328,7 @@ static void check_mixture(const sample *s) {
     must(conv_backward_data(c, s->weights, grad_dst, grad_src), &diag);
     check_halves(s, grad_src, s->grad_src, s->srcs, true, "mixture", "input gradient");
     must(conv_backward_weights(c, src, grad_dst, grads), &diag);
+    clear_missing(&s->options, grads);
     check_rough(s, grads, s->grad_weights, s->weight_count, "mixture", "weight gradient");
     check_guards(grads, s->weight_count, "mixture", "weight gradient");
     free(src);
@@ -384,6 +403,19 @@ static void test_channels(void **state) {
         }
 }
 
+/* Phases that fill panels, one or several, and those that do not. */
+static void test_transposed(void **state) {
+    (void)state;
+    static const int outputs[] = {12, 64, 128, 160};
+    random_state random;
+    random_seed(&random, test_seed());
+    for (size_t i = 0; i < sizeof outputs / sizeof *outputs; i++) {
+        conv_options o = describe(2, 9, 7, 40, outputs[i]);
+        o.transposed = true;
+        check_all(&o, &random);
+    }
+}
+
 static void test_fused(void **state) {
     (void)state;
     random_state random;
@@ -446,7 +478,8 @@ static void test_choice(void **state) {
 int main(void) {
     print_message("SEED=%llu\n", (unsigned long long)test_seed());
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_sides), cmocka_unit_test(test_channels), cmocka_unit_test(test_fused),
+        cmocka_unit_test(test_sides), cmocka_unit_test(test_channels),
+        cmocka_unit_test(test_transposed), cmocka_unit_test(test_fused),
         cmocka_unit_test(test_large), cmocka_unit_test(test_choice),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
