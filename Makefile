@@ -120,6 +120,7 @@ $(BUILD)/trainer/%.o: private ALL_CFLAGS += -O3 -fno-math-errno -fno-trapping-ma
 $(BUILD)/trainer/winograd_portable.o: private ALL_CFLAGS += -ffp-contract=fast
 $(BUILD)/trainer/x86/%_avx2.o: private ALL_CFLAGS += -ffp-contract=fast -mavx2 -mfma
 $(BUILD)/trainer/x86/%_avx512.o: private ALL_CFLAGS += -ffp-contract=fast -mavx512f
+$(BUILD)/trainer/x86/%_avx512bf16.o: private ALL_CFLAGS += -ffp-contract=fast -mavx512bf16
 $(BUILD)/tests/bench/bench_train.o: private ALL_CFLAGS += -O3 -fno-math-errno -fno-trapping-math
 $(BUILD)/codec/default_model.o: private ALL_CFLAGS += -DVQZI_DEFAULT_MODEL='"$(DEFAULT_MODEL)"' \
     -DVQZI_DEFAULT_BODY='"$(BUILD)/default.body"'

@@ -33,7 +33,8 @@ typedef struct primitive {
 
 struct conv {
     backend *b;
-    winograd *winograd; /* does all of the work where it is not NULL */
+    winograd *winograd;
+    bool winograd_forward, winograd_gradients; /* what it does; the primitives do the rest */
     bool fused, add;
     dnnl_memory_t src, dst, grad_src, grad_dst, added, bias; /* handles are set at each call */
     dnnl_memory_t user;                     /* caller's weights or their gradients, OHWI float32 */
@@ -366,7 +367,7 @@ static vqz_status plan_all(conv *c, plan *p, vqz_diag *diag) {
              "describe weights");
     VQZ_TRY(make_memory(&c->user, c->b, &user, DNNL_MEMORY_NONE, diag));
     VQZ_TRY(plan_forward(c, p, diag));
-    return o->training ? plan_backward(c, p, diag) : VQZ_OK;
+    return o->training && !c->winograd_gradients ? plan_backward(c, p, diag) : VQZ_OK;
 }
 
 vqz_status conv_create(conv **c, backend *b, const conv_options *options, vqz_diag *diag) {
@@ -375,14 +376,19 @@ vqz_status conv_create(conv **c, backend *b, const conv_options *options, vqz_di
         return vqzi_fail(diag, VQZ_ERROR_MEMORY, "not enough memory to plan a convolution");
     made->b = b;
     plan p = {.options = options};
-    vqz_status status;
-    if (options->method == CONV_WINOGRAD ||
-        (options->method == CONV_AUTO && winograd_pays(b, options))) {
-        made->fused = options->fuse_bias;
+    bool automatic = options->method == CONV_AUTO, always = options->method == CONV_WINOGRAD;
+    /* Direct gradients are planned from a direct forward pass; where that does not pay, nor do they. */
+    made->winograd_gradients =
+        options->training && (always || (automatic && winograd_pays(b, options, true)));
+    made->winograd_forward = always || (automatic && winograd_pays(b, options, false) &&
+                                        made->winograd_gradients == options->training);
+    vqz_status status = VQZ_OK;
+    if (made->winograd_forward || made->winograd_gradients)
         status = winograd_create(&made->winograd, b, options, diag);
-    } else {
+    if (made->winograd_forward)
+        made->fused = options->fuse_bias;
+    else if (status == VQZ_OK)
         status = plan_all(made, &p, diag);
-    }
     if (p.forward)
         onednn.primitive_desc_destroy(p.forward);
     if (p.attr)
@@ -453,7 +459,7 @@ static vqz_status reorder(const backend *b, const primitive *p, dnnl_memory_t fr
 
 vqz_status conv_forward(conv *c, const float *weights, const float *bias, const void *src,
                         const void *add, void *dst) {
-    if (c->winograd) {
+    if (c->winograd_forward) {
         winograd_forward(c->winograd, weights, bias, src, add, dst);
         return VQZ_OK;
     }
@@ -478,7 +484,7 @@ vqz_status conv_forward(conv *c, const float *weights, const float *bias, const 
 
 vqz_status conv_backward_data(conv *c, const float *weights, const void *grad_dst,
                               void *grad_src) {
-    if (c->winograd) {
+    if (c->winograd_gradients) {
         winograd_backward_data(c->winograd, weights, grad_dst, grad_src);
         return VQZ_OK;
     }
@@ -494,7 +500,7 @@ vqz_status conv_backward_data(conv *c, const float *weights, const void *grad_ds
 
 vqz_status conv_backward_weights(conv *c, const void *src, const void *grad_dst,
                                  float *grad_weights) {
-    if (c->winograd) {
+    if (c->winograd_gradients) {
         winograd_backward_weights(c->winograd, src, grad_dst, grad_weights);
         return VQZ_OK;
     }

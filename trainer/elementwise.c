@@ -5,21 +5,13 @@
  * formed in the same order in every run with the same number of threads.
  */
 #include "trainer/tensor.h"
+#include "trainer/wide.h"
 #include <assert.h>
 #include <math.h>
 #include <omp.h>
 #include <string.h>
 
 enum { BLOCK = 1024 }; /* floats worked on at a time: whole pixels, so one pixel may have more */
-
-/* The loops on blocks, compiled for wider vectors where the processor has them.  The width of a
-   vector changes no result: products and sums are rounded one by one (C11 mode fuses none). */
-#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__) &&                             \
-    !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
-#define WIDE __attribute__((target_clones("arch=skylake-avx512", "avx2", "default")))
-#else
-#define WIDE
-#endif
 
 WIDE static void widen(float *restrict dst, const uint16_t *restrict src, size_t n) {
     for (size_t i = 0; i < n; i++) {
@@ -253,18 +245,6 @@ void channel_max(const tensor_shape *shape, const void *src, tensor_type type, f
 
 /* ---- softmax ---- */
 
-/* e^x for x <= 0, to 2e-7; 0 below -87. */
-static inline float exp_negative(float x) {
-    float octaves = (x < -87 ? -87 : x) * 1.44269504f;
-    float whole = rintf(octaves), t = (octaves - whole) * 0.69314718f; /* |t| <= 0.35 */
-    float power =
-        1 + t * (1 + t * (0.5f + t * (1 / 6.0f + t * (1 / 24.0f + t * (1 / 120.0f + t / 720)))));
-    int32_t bits = ((int32_t)whole + 127) << 23;
-    float scale;
-    memcpy(&scale, &bits, sizeof scale);
-    return x < -87 ? 0 : power * scale;
-}
-
 WIDE float softmax_terms(const float *restrict logits, int count, float *restrict terms,
                          float *largest) {
     enum { SUMS = 16 }; /* in a fixed order, whatever the width of a vector */
@@ -281,7 +261,7 @@ WIDE float softmax_terms(const float *restrict logits, int count, float *restric
         most[0] = most[j] > most[0] ? most[j] : most[0];
     *largest = most[0];
     for (i = 0; i < count; i++)
-        terms[i] = exp_negative(logits[i] - most[0]);
+        terms[i] = wide_exp_negative(logits[i] - most[0]);
     for (i = 0; i < whole; i += SUMS)
         for (int j = 0; j < SUMS; j++)
             sums[j] += terms[i + j];

@@ -270,7 +270,8 @@ static vqz_status plan_convolutions(network *n, vqz_diag *diag) {
                                             .fuse_add = l->add >= 0,
                                             .add_type = l->add >= 0 ? n->type[l->add] : n->compute,
                                             .activation = l->activation,
-                                            .slope = l->slope},
+                                            .slope = l->slope,
+                                            .transposed = l->transposed},
                             diag));
     }
     return VQZ_OK;

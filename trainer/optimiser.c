@@ -1,12 +1,13 @@
 /* optimiser.c - see optimiser.h. */
 #include "trainer/optimiser.h"
+#include "trainer/wide.h"
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
 static const double OUTLIER = 5.0, CLIP = 2.0; /* times the running norm */
 static const float FAST = 10.0f;
-enum { GATE_WARM_UP = 50, NORM_BLOCK = 4096 };
+enum { GATE_WARM_UP = 50, SUMS = 16, BLOCK = 4096 };
 
 vqz_status optimiser_create(optimiser *o, size_t count, size_t fast_from, float beta2,
                             vqz_diag *diag) {
@@ -27,16 +28,33 @@ void optimiser_clear(optimiser *o) {
     memset(o, 0, sizeof *o);
 }
 
-/* Sum of squares in fixed blocks: one order for every number of threads. */
-static double norm_of(const float *values, size_t count) {
-    double total = 0;
-    for (size_t block = 0; block < count; block += NORM_BLOCK) {
-        double sum = 0;
-        for (size_t i = block; i < VQZI_MIN(block + NORM_BLOCK, count); i++)
-            sum += (double)values[i] * values[i];
-        total += sum;
-    }
+/* In a fixed order, whatever the width of a vector. */
+WIDE static double norm_of(const float *values, size_t count) {
+    double sums[SUMS] = {0}, total = 0;
+    size_t i = 0;
+    for (; i + SUMS <= count; i += SUMS)
+        for (size_t k = 0; k < SUMS; k++)
+            sums[k] += (double)values[i + k] * (double)values[i + k];
+    for (; i < count; i++)
+        total += (double)values[i] * (double)values[i];
+    for (size_t k = 0; k < SUMS; k++)
+        total += sums[k];
     return sqrt(total);
+}
+
+/* Adam; scale: of the gradients, correct1 and correct2: of the moments, which begin at zero. */
+typedef struct update {
+    float b1, b2, scale, correct1, correct2, rate;
+} update;
+
+WIDE static void move(const update u, float *restrict m, float *restrict v,
+                      float *restrict parameters, const float *restrict gradients, size_t count) {
+    for (size_t i = 0; i < count; i++) {
+        float g = gradients[i] * u.scale;
+        m[i] = u.b1 * m[i] + (1 - u.b1) * g;
+        v[i] = u.b2 * v[i] + (1 - u.b2) * g * g;
+        parameters[i] -= u.rate * (m[i] * u.correct1) / (sqrtf(v[i] * u.correct2) + 1e-8f);
+    }
 }
 
 bool optimiser_step(optimiser *o, float *parameters, const float *gradients, double loss,
@@ -56,17 +74,18 @@ bool optimiser_step(optimiser *o, float *parameters, const float *gradients, dou
     float scale = o->average_norm > 0 && *norm > CLIP * o->average_norm
                       ? (float)(CLIP * o->average_norm / *norm)
                       : 1.0f;
-    float b1 = o->beta1, b2 = o->beta2;
-    float correct1 = 1.0f / (float)(1 - pow(b1, o->steps));
-    float correct2 = 1.0f / (float)(1 - pow(b2, o->steps));
-    float *m = o->m, *v = o->v;
-#pragma omp parallel for simd schedule(static)
-    for (size_t i = 0; i < o->count; i++) {
-        float g = gradients[i] * scale;
-        m[i] = b1 * m[i] + (1 - b1) * g;
-        v[i] = b2 * v[i] + (1 - b2) * g * g;
-        float rate_here = i < o->fast_from ? learning_rate : learning_rate * FAST;
-        parameters[i] -= rate_here * (m[i] * correct1) / (sqrtf(v[i] * correct2) + 1e-8f);
+    update u = {.b1 = o->beta1,
+                .b2 = o->beta2,
+                .scale = scale,
+                .correct1 = 1.0f / (float)(1 - pow(o->beta1, o->steps)),
+                .correct2 = 1.0f / (float)(1 - pow(o->beta2, o->steps))};
+    const size_t bounds[] = {0, VQZI_MIN(o->fast_from, o->count), o->count};
+    for (int part = 0; part < 2; part++) {
+        u.rate = part == 0 ? learning_rate : learning_rate * FAST;
+#pragma omp parallel for schedule(static)
+        for (size_t i = bounds[part]; i < bounds[part + 1]; i += BLOCK)
+            move(u, o->m + i, o->v + i, parameters + i, gradients + i,
+                 VQZI_MIN((size_t)BLOCK, bounds[part + 1] - i));
     }
     return true;
 }

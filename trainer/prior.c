@@ -1,6 +1,7 @@
 /* prior.c - see prior.h. */
 #include "trainer/prior.h"
 #include "trainer/tensor.h"
+#include "trainer/wide.h"
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,7 +15,7 @@ static const float LOGISTIC = 0.55132890f; /* sqrt(3) / pi: scale of deviation 1
    a tiny spread, and its first value would otherwise upset the run. */
 static const float MAX_PULL = 6.0f;
 
-enum { CHOICES = 2 };
+enum { CHOICES = 2, BLOCK = 256 /* values worked on at a time */ };
 
 struct prior {
     const model_spec *spec;
@@ -191,34 +192,47 @@ void prior_rescale(prior *p, const float *deviations) {
 
 /* ---- the logistic variable ---- */
 
-static float logistic(float x) {
-    return 1.0f / (1.0f + expf(-x));
+/* For x >= 0: e^-x / (1 + e^-x) is the logistic function of -x, and this of x.  */
+static inline float logistic(float x) {
+    float e = wide_exp_negative(x < 0 ? x : -x);
+    return (x < 0 ? e : 1) / (1 + e);
 }
 
 /* Inverse of the scale b of a spread. */
-static float inverse_scale(float spread) {
-    float s = fminf(fmaxf(spread, MIN_SPREAD), MAX_SPREAD);
-    return exp2f(-s) / LOGISTIC;
+static inline float inverse_scale(float spread) {
+    float least = spread < MIN_SPREAD ? MIN_SPREAD : spread;
+    return wide_exp2(-(least > MAX_SPREAD ? MAX_SPREAD : least)) / LOGISTIC;
 }
 
-/* Bits of a value at a distance from the mean. */
-static float logistic_bits(float distance, float inverse) {
-    float magnitude = fabsf(distance);
-    return -log2f(logistic((0.5f - magnitude) * inverse) - logistic((-0.5f - magnitude) * inverse) +
-                  FLOOR);
+/* Bits of values at distances from their means. */
+WIDE static void logistic_bits(const float *restrict distances, const float *restrict spreads,
+                               int count, float *restrict bits) {
+    for (int i = 0; i < count; i++) {
+        float magnitude = fabsf(distances[i]), inverse = inverse_scale(spreads[i]);
+        bits[i] = -wide_log2(logistic((0.5f - magnitude) * inverse) -
+                             logistic((-0.5f - magnitude) * inverse) + FLOOR);
+    }
 }
 
-/* The same with derivatives by distance and by log2 scale. */
-static float logistic_gradient(float distance, float inverse, float *by_distance, float *by_spread) {
-    float magnitude = fabsf(distance);
-    float a = (0.5f - magnitude) * inverse, b = (-0.5f - magnitude) * inverse;
-    float sa = logistic(a), sb = logistic(b);
-    float p = sa - sb + FLOOR, da = sa * (1 - sa), db = sb * (1 - sb);
-    float to_bits = -1.44269504f / p;
-    float pull = to_bits * -(da - db) * inverse * (distance < 0 ? -1.0f : 1.0f);
-    *by_distance = fminf(fmaxf(pull, -MAX_PULL), MAX_PULL);
-    *by_spread = to_bits * -(da * a - db * b) * 0.69314718f;
-    return -log2f(p);
+/* Their derivatives by distance and by log2 scale. */
+WIDE static void logistic_gradients(const float *restrict distances, const float *restrict spreads,
+                                    int count, float *restrict by_distance,
+                                    float *restrict by_spread) {
+    for (int i = 0; i < count; i++) {
+        float magnitude = fabsf(distances[i]), inverse = inverse_scale(spreads[i]);
+        float a = (0.5f - magnitude) * inverse, b = (-0.5f - magnitude) * inverse;
+        float sa = logistic(a), sb = logistic(b);
+        float p = sa - sb + FLOOR, da = sa * (1 - sa), db = sb * (1 - sb);
+        float to_bits = -1.44269504f / p;
+        float pull = to_bits * -(da - db) * inverse * (distances[i] < 0 ? -1.0f : 1.0f);
+        pull = pull < -MAX_PULL ? -MAX_PULL : pull;
+        by_distance[i] = pull > MAX_PULL ? MAX_PULL : pull;
+        float widening = to_bits * -(da * a - db * b) * 0.69314718f;
+        /* beyond the limits only back */
+        bool out_of_range = (spreads[i] < MIN_SPREAD) & (widening > 0);
+        out_of_range |= (spreads[i] > MAX_SPREAD) & (widening < 0);
+        by_spread[i] = out_of_range ? 0 : widening;
+    }
 }
 
 /* ---- running the nets ---- */
@@ -253,13 +267,28 @@ static vqz_status run_stage(prior *p, int i, const int *levels) {
                            p->outputs[i]);
 }
 
-typedef struct scalar_view {
-    const float *mean_and_spread; /* of position 0 */
-    size_t pitch;
-} scalar_view;
+/* Scalar planes of a stage, at a block of positions of one sample. */
+typedef struct scalars {
+    size_t channel[VQZI_MAX_PLANES];
+    int plane[VQZI_MAX_PLANES], count;
+    size_t per_block; /* positions */
+} scalars;
 
-static scalar_view scalar_outputs(const prior *p, int stage, int plane) {
-    return (scalar_view){p->outputs[stage] + p->first_output[plane], (size_t)p->output_count[stage]};
+static scalars find_scalars(const prior *p, int i) {
+    const stage_spec *stage = &p->spec->stages[i];
+    scalars found = {.count = 0};
+    for (int k = stage->first_plane; k < stage->first_plane + stage->planes; k++)
+        if (p->spec->planes[k].scalar) {
+            found.plane[found.count] = k;
+            found.channel[found.count++] = (size_t)p->spec->planes[k].channels[0];
+        }
+    found.per_block = (size_t)(BLOCK / VQZI_MAX(found.count, 1));
+    return found;
+}
+
+/* Mean (in deviations) and spread of a scalar plane. */
+static const float *scalar_output(const prior *p, int stage, int plane, size_t position) {
+    return p->outputs[stage] + position * (size_t)p->output_count[stage] + p->first_output[plane];
 }
 
 /* Bits of logit plane k of stage i at position n. */
@@ -270,28 +299,43 @@ static double logit_bits(const prior *p, int i, int k, size_t n, int code) {
     return (logf(sum) + largest - logits[code]) * 1.44269504f;
 }
 
+/* Distances from the means of values (positions, D) that are given in steps, at `count` positions from
+   `first` on, and spreads: (positions, scalar planes); returns how many. */
+static int gather_scalars(const prior *p, int stage, const scalars *s, const int *levels,
+                          const float *values, size_t first, size_t count, float *distances,
+                          float *spreads) {
+    size_t D = (size_t)p->spec->latent_channels;
+    const float *ratios = p->ratios + (size_t)levels[first / p->per_sample] * D;
+    int gathered = 0;
+    for (size_t n = first; n < first + count; n++)
+        for (int j = 0; j < s->count; j++, gathered++) {
+            const float *o = scalar_output(p, stage, s->plane[j], n);
+            distances[gathered] = values[n * D + s->channel[j]] - o[0] * ratios[s->channel[j]];
+            spreads[gathered] = o[1];
+        }
+    return gathered;
+}
+
 /* Bits of stage i's planes, a sum a sample, added to p->sums. */
 static void stage_bits(prior *p, int i, const int *levels) {
     const model_spec *spec = p->spec;
     const stage_spec *stage = &spec->stages[i];
-    size_t D = (size_t)spec->latent_channels;
+    const scalars s = find_scalars(p, i);
 #pragma omp parallel for schedule(static)
     for (int sample = 0; sample < p->batch; sample++) {
-        const float *ratios = p->ratios + (size_t)levels[sample] * D;
+        size_t begin = (size_t)sample * p->per_sample, end = begin + p->per_sample;
         double sum = 0;
-        for (int k = stage->first_plane; k < stage->first_plane + stage->planes; k++) {
-            size_t c = (size_t)spec->planes[k].channels[0];
-            size_t begin = (size_t)sample * p->per_sample, end = begin + p->per_sample;
-            scalar_view out = scalar_outputs(p, i, k);
-            for (size_t n = begin; n < end; n++) {
-                if (!spec->planes[k].scalar) {
-                    sum += logit_bits(p, i, k, n, p->codes[(size_t)k * p->positions + n]);
-                    continue;
-                }
-                const float *o = out.mean_and_spread + n * out.pitch;
-                sum += logistic_bits(p->values[n * D + c] - o[0] * ratios[c], inverse_scale(o[1]));
-            }
+        for (size_t n = begin; n < end && s.count > 0; n += s.per_block) {
+            float distances[BLOCK], spreads[BLOCK], bits[BLOCK];
+            int count = gather_scalars(p, i, &s, levels, p->values, n,
+                                       VQZI_MIN(s.per_block, end - n), distances, spreads);
+            logistic_bits(distances, spreads, count, bits);
+            for (int j = 0; j < count; j++)
+                sum += (double)bits[j];
         }
+        for (int k = stage->first_plane; k < stage->first_plane + stage->planes; k++)
+            for (size_t n = begin; n < end && !spec->planes[k].scalar; n++)
+                sum += logit_bits(p, i, k, n, p->codes[(size_t)k * p->positions + n]);
         p->sums[sample] += sum;
     }
 }
@@ -326,20 +370,6 @@ static int clamp_value(int v, int codes) {
     return VQZI_MIN(VQZI_MAX(v, -(codes / 2)), codes - 1 - codes / 2);
 }
 
-typedef struct choice {
-    float cost;
-    int value;
-} choice;
-
-static choice weigh(choice best, int v, const plane_spec *s, const float *book, float y,
-                    float distance_weight, float lambda, float mean, float inverse) {
-    v = clamp_value(v, s->codes);
-    float difference = y - book[v + s->codes / 2];
-    float cost = difference * difference * distance_weight +
-                 (lambda > 0 ? lambda * logistic_bits((float)v - mean, inverse) : 0);
-    return cost < best.cost ? (choice){cost, v} : best;
-}
-
 /* Rounded values of a stage's scalar planes, as a first guess of its own context. */
 static void round_stage(prior *p, const stage_spec *stage, const float *latent, const int *levels,
                         float *quantised) {
@@ -356,39 +386,67 @@ static void round_stage(prior *p, const stage_spec *stage, const float *latent, 
         }
 }
 
+/* Squared error of a value, weighted, plus lambda times its bits. */
+static float cost_of(const plane_spec *s, const float *book, float value, float y, float weight,
+                     float lambda, float bits) {
+    float difference = y - book[(int)value + s->codes / 2];
+    return difference * difference * weight + lambda * bits;
+}
+
+/* The values of scalar planes at `count` positions of one sample, from `first` on. */
+static void choose_block(prior *p, int i, const scalars *s, const float *latent, int level,
+                         float lambda, size_t first, size_t count, uint16_t *indices,
+                         float *quantised) {
+    size_t D = (size_t)p->spec->latent_channels;
+    const float *steps = p->steps + (size_t)level * D, *ratios = p->ratios + (size_t)level * D;
+    enum { NEAREST, TOWARDS_ZERO, CANDIDATES };
+    float values[CANDIDATES][BLOCK], distances[CANDIDATES][BLOCK], bits[CANDIDATES][BLOCK] = {{0}};
+    float spreads[BLOCK];
+    int gathered = 0;
+    for (size_t n = first; n < first + count; n++)
+        for (int j = 0; j < s->count; j++, gathered++) {
+            int codes = p->spec->planes[s->plane[j]].codes;
+            const float *o = scalar_output(p, i, s->plane[j], n);
+            float y = latent[n * D + s->channel[j]] / steps[s->channel[j]];
+            int nearest = (int)fminf(fmaxf(roundf(y), -30000), 30000);
+            /* Not towards the mean: that feeds on itself, and costs 2 % of rate at equal PSNR. */
+            int towards_zero = nearest - (nearest > 0) + (nearest < 0);
+            values[NEAREST][gathered] = (float)clamp_value(nearest, codes);
+            values[TOWARDS_ZERO][gathered] = (float)clamp_value(towards_zero, codes);
+            for (int k = 0; k < CANDIDATES; k++)
+                distances[k][gathered] = values[k][gathered] - o[0] * ratios[s->channel[j]];
+            spreads[gathered] = o[1];
+        }
+    for (int k = 0; k < CANDIDATES && lambda > 0; k++)
+        logistic_bits(distances[k], spreads, gathered, bits[k]);
+    gathered = 0;
+    for (size_t n = first; n < first + count; n++)
+        for (int j = 0; j < s->count; j++, gathered++) {
+            size_t c = s->channel[j], at = n * D + c;
+            const plane_spec *plane = &p->spec->planes[s->plane[j]];
+            const float *book = quantiser_book(p->quantiser, s->plane[j], level);
+            float costs[CANDIDATES];
+            for (int k = 0; k < CANDIDATES; k++)
+                costs[k] = cost_of(plane, book, values[k][gathered], latent[at] / steps[c],
+                                   steps[c] * steps[c], lambda, bits[k][gathered]);
+            bool smaller = lambda > 0 && costs[TOWARDS_ZERO] < costs[NEAREST];
+            float value = values[smaller ? TOWARDS_ZERO : NEAREST][gathered];
+            int code = (int)value + plane->codes / 2;
+            indices[(size_t)s->plane[j] * p->positions + n] = (uint16_t)code;
+            p->values[at] = value;
+            quantised[at] = steps[c] * book[code];
+        }
+}
+
 static void choose_stage(prior *p, int i, const float *latent, const int *levels,
                          const float *lambdas, uint16_t *indices, float *quantised) {
-    const model_spec *spec = p->spec;
-    const stage_spec *stage = &spec->stages[i];
-    size_t D = (size_t)spec->latent_channels;
+    const scalars s = find_scalars(p, i);
 #pragma omp parallel for schedule(static)
-    for (size_t n = 0; n < p->positions; n++) {
-        int level = levels[n / p->per_sample];
-        const float *steps = p->steps + (size_t)level * D, *ratios = p->ratios + (size_t)level * D;
-        for (int k = stage->first_plane; k < stage->first_plane + stage->planes; k++) {
-            const plane_spec *s = &spec->planes[k];
-            if (!s->scalar)
-                continue;
-            size_t c = (size_t)s->channels[0];
-            const float *book = quantiser_book(p->quantiser, k, level);
-            scalar_view out = scalar_outputs(p, i, k);
-            const float *o = out.mean_and_spread + n * out.pitch;
-            float mean = o[0] * ratios[c], inverse = inverse_scale(o[1]);
-            float y = latent[n * D + c] / steps[c], weight = steps[c] * steps[c];
-            int nearest = (int)fminf(fmaxf(roundf(y), -30000), 30000);
-            choice best = {INFINITY, 0};
-            best = weigh(best, nearest, s, book, y, weight, lambdas[level], mean, inverse);
-            if (lambdas[level] > 0) {
-                /* Not towards the mean: that feeds on itself, and costs 2 % of rate at equal PSNR. */
-                int towards_zero = nearest - (nearest > 0) + (nearest < 0);
-                if (towards_zero != nearest)
-                    best = weigh(best, towards_zero, s, book, y, weight, lambdas[level], mean,
-                                 inverse);
-            }
-            indices[(size_t)k * p->positions + n] = (uint16_t)(best.value + s->codes / 2);
-            p->values[n * D + c] = (float)best.value;
-            quantised[n * D + c] = steps[c] * book[best.value + s->codes / 2];
-        }
+    for (int sample = 0; sample < p->batch; sample++) {
+        size_t begin = (size_t)sample * p->per_sample, end = begin + p->per_sample;
+        for (size_t n = begin; n < end; n += s.per_block)
+            choose_block(p, i, &s, latent, levels[sample], lambdas[levels[sample]], n,
+                         VQZI_MIN(s.per_block, end - n), indices, quantised);
     }
 }
 
@@ -428,40 +486,42 @@ static void add_to_steps(const prior *p, size_t c, const int *levels, float *gra
         grad_steps_log[(size_t)levels[sample] * D + c] += p->scratch[c * batch + sample];
 }
 
-/* Scalar plane k of stage i: its outputs' gradients, the latents', the steps' by way of the value and its
-   mean. */
-static void scalar_backward(prior *p, int i, int k, const float *latent, const int *levels,
-                            const float *weights, float *grad_latent, float *grad_steps_log) {
-    const model_spec *spec = p->spec;
-    size_t D = (size_t)spec->latent_channels, c = (size_t)spec->planes[k].channels[0];
-    scalar_view out = scalar_outputs(p, i, k);
+/* Scalar planes of stage i: gradients of its outputs, of the latents, of the steps by way of values and
+   means. */
+static void scalars_backward(prior *p, int i, const float *latent, const int *levels,
+                             const float *weights, float *grad_latent, float *grad_steps_log) {
+    const scalars s = find_scalars(p, i);
+    size_t D = (size_t)p->spec->latent_channels;
 #pragma omp parallel for schedule(static)
     for (int sample = 0; sample < p->batch; sample++) {
-        size_t level = (size_t)levels[sample];
-        float step = p->steps[level * D + c], ratio = p->ratios[level * D + c];
-        float weight = weights[sample];
-        double step_sum = 0;
-        for (size_t n = (size_t)sample * p->per_sample; n < (size_t)(sample + 1) * p->per_sample;
-             n++) {
-            const float *o = out.mean_and_spread + n * out.pitch;
-            float *g = p->gradient + n * out.pitch + p->first_output[k];
-            float mean = o[0] * ratio, pull, by_spread;
-            float distance = p->values[n * D + c] - mean;
-            logistic_gradient(distance, inverse_scale(o[1]), &pull, &by_spread);
-            pull *= weight;
-            by_spread *= weight;
-            g[0] = -pull * ratio;
-            /* beyond the limits only back */
-            bool out_of_range = (o[1] < MIN_SPREAD && by_spread > 0) ||
-                                (o[1] > MAX_SPREAD && by_spread < 0);
-            g[1] = out_of_range ? 0 : by_spread;
-            grad_latent[n * D + c] += pull / step;
-            step_sum -= pull * (latent[n * D + c] / step - mean);
+        const float *steps = p->steps + (size_t)levels[sample] * D;
+        const float *ratios = p->ratios + (size_t)levels[sample] * D;
+        size_t begin = (size_t)sample * p->per_sample, end = begin + p->per_sample;
+        double step_sums[VQZI_MAX_PLANES] = {0};
+        for (size_t first = begin; first < end; first += s.per_block) {
+            float distances[BLOCK], spreads[BLOCK], by_distance[BLOCK], by_spread[BLOCK];
+            size_t count = VQZI_MIN(s.per_block, end - first);
+            int gathered = gather_scalars(p, i, &s, levels, p->values, first, count, distances, spreads);
+            logistic_gradients(distances, spreads, gathered, by_distance, by_spread);
+            gathered = 0;
+            for (size_t n = first; n < first + count; n++)
+                for (int j = 0; j < s.count; j++, gathered++) {
+                    size_t c = s.channel[j], at = n * D + c;
+                    float *g = p->gradient + n * (size_t)p->output_count[i] +
+                               p->first_output[s.plane[j]];
+                    float pull = by_distance[gathered] * weights[sample];
+                    float mean = p->values[at] - distances[gathered];
+                    g[0] = -pull * ratios[c];
+                    g[1] = by_spread[gathered] * weights[sample];
+                    grad_latent[at] += pull / steps[c];
+                    step_sums[j] -= (double)(pull * (latent[at] / steps[c] - mean));
+                }
         }
-        p->scratch[c * (size_t)p->batch + (size_t)sample] = (float)step_sum;
+        for (int j = 0; j < s.count; j++)
+            p->scratch[s.channel[j] * (size_t)p->batch + (size_t)sample] = (float)step_sums[j];
     }
-    if (grad_steps_log)
-        add_to_steps(p, c, levels, grad_steps_log);
+    for (int j = 0; j < s.count && grad_steps_log; j++)
+        add_to_steps(p, s.channel[j], levels, grad_steps_log);
 }
 
 /* The steps' gradients of scalar channel c by way of the quantised latents. */
@@ -475,7 +535,7 @@ static void steps_backward(prior *p, size_t c, const float *latent, const int *l
         for (size_t n = (size_t)sample * p->per_sample; n < (size_t)(sample + 1) * p->per_sample;
              n++) {
             float y = latent[n * D + c] / step;
-            sum += grad_quantised[n * D + c] * step * (roundf(y) - y);
+            sum += (double)(grad_quantised[n * D + c] * step * (roundf(y) - y));
         }
         p->scratch[c * (size_t)p->batch + (size_t)sample] = (float)sum;
     }
@@ -516,10 +576,9 @@ vqz_status prior_backward(prior *p, const float *latent, const int *levels, cons
     memset(grad_parameters, 0, (size_t)spec->latent_channels * sizeof *grad_parameters);
     for (int i = 0; i < spec->stage_count; i++) {
         const stage_spec *stage = &spec->stages[i];
+        scalars_backward(p, i, latent, levels, weights, grad_latent, grad_steps_log);
         for (int k = stage->first_plane; k < stage->first_plane + stage->planes; k++)
-            if (spec->planes[k].scalar)
-                scalar_backward(p, i, k, latent, levels, weights, grad_latent, grad_steps_log);
-            else
+            if (!spec->planes[k].scalar)
                 logit_backward(p, i, k, weights);
         VQZ_TRY(network_backward(p->nets[i], p->parameters + p->net_offset[i], p->gradient,
                                  grad_parameters + p->net_offset[i],
@@ -542,8 +601,7 @@ prior_symbol prior_symbol_at(const prior *p, size_t position, int plane, const i
     while (plane >= spec->stages[i].first_plane + spec->stages[i].planes)
         i++;
     size_t D = (size_t)spec->latent_channels, c = (size_t)spec->planes[plane].channels[0];
-    scalar_view out = scalar_outputs(p, i, plane);
-    const float *o = out.mean_and_spread + position * out.pitch;
+    const float *o = scalar_output(p, i, plane, position);
     float ratio = p->ratios[(size_t)levels[position / p->per_sample] * D + c];
     int mean8 = (int)floorf(o[0] * ratio * 8 + 0.5f), near = (mean8 + 4) >> 3;
     prior_symbol symbol = {.phase = mean8 - 8 * near,

@@ -42,6 +42,8 @@ typedef struct conv_options {
     tensor_type add_type;
     layer_activation activation;
     int slope;
+    bool transposed; /* lacks taps, see network.h: their weights are zero, and what is written as their
+                        gradients means nothing */
     conv_method method;
 } conv_options;
 

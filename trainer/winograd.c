@@ -37,16 +37,19 @@ enum {
     POINTS = WINOGRAD_POINTS,
     ROWS = WINOGRAD_ROWS,
     TAPS = 9,
-    LINE = 16,                 /* floats of a cache line */
-    BLOCK_FLOATS = 448 * 1024 / 4, /* of a block of transformed inputs */
-    CHUNK_TILES = 96           /* of a chunk, for each thread */
+    LINE = 16,                 /* words of a cache line */
+    BLOCK_WORDS = 448 * 1024 / 4, /* of a block of transformed inputs */
+    CHUNK_TILES = 96,          /* of a chunk, for each thread; of pairs twice as many */
+    GROUP = 2                  /* panels of outputs that are multiplied together */
 };
 
 struct winograd {
     backend *b;
     const winograd_kernels *kernels;
     conv_options options;
+    bool pairs; /* the factors of the gradients are bfloat16 */
     size_t down, across, tiles; /* of a picture, of the batch */
+    uint64_t live[4][4];        /* points that are not zero by pixel and phase: see find_live() */
 };
 
 /* A tensor: positions of the convolution are blocks of block x block pixels. */
@@ -60,6 +63,8 @@ static const float zeros[TENSOR_MAX_CHANNELS];
 
 static const winograd_kernels *find_kernels(const char *name) {
 #if defined(__x86_64__) && defined(__GNUC__)
+    if (strcmp(name, "avx512bf16") == 0 && __builtin_cpu_supports("avx512bf16"))
+        return &winograd_kernels_avx512bf16;
     if (strcmp(name, "avx512") == 0 && __builtin_cpu_supports("avx512f"))
         return &winograd_kernels_avx512;
     if (strcmp(name, "avx2") == 0 && __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"))
@@ -79,10 +84,11 @@ static bool has_amx(void) {
 }
 
 static const winograd_kernels *best_kernels(void) {
-    const winograd_kernels *found = find_kernels("avx512");
-    if (!found)
-        found = find_kernels("avx2");
-    return found ? found : find_kernels("portable");
+    static const char *const names[] = {"avx512bf16", "avx512", "avx2"};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        if (find_kernels(names[i]))
+            return find_kernels(names[i]);
+    return find_kernels("portable");
 }
 
 static size_t round_up(size_t value, size_t multiple) {
@@ -115,19 +121,26 @@ static view grad_view(const winograd *w, view v) {
 }
 
 /* Distances that are large powers of two would put all points into the same few lines of a cache. */
-static size_t pad_stride(size_t floats) {
-    return floats + LINE;
+static size_t pad_stride(size_t words) {
+    return words + LINE;
 }
 
 /* ---- what needs how much memory ---- */
 
-/* Transformed inputs of some tiles. */
+/* Words of `count` factors. */
+static size_t words_of(bool pairs, size_t count) {
+    return pairs ? count / 2 : count;
+}
+
+/* Transformed inputs of some tiles; distances in words. */
 typedef struct layout {
     size_t panels, tiles, panel_stride, point_stride;
 } layout;
 
-static layout make_layout(const view *v, size_t tiles) {
-    layout l = {.panels = panels_of(v), .tiles = tiles, .panel_stride = tiles * PANEL};
+static layout make_layout(const view *v, size_t tiles, bool pairs) {
+    layout l = {.panels = panels_of(v),
+                .tiles = tiles,
+                .panel_stride = words_of(pairs, tiles * PANEL)};
     l.point_stride = pad_stride(l.panels * l.panel_stride);
     return l;
 }
@@ -136,37 +149,39 @@ static size_t layout_size(const layout *l) {
     return POINTS * l->point_stride;
 }
 
-/* Tiles of a block of the forward pass: as many as the cache holds. */
-static size_t block_tiles(const winograd *w, const view *v) {
-    size_t fit = BLOCK_FLOATS / (POINTS * panels_of(v) * PANEL) / ROWS * ROWS;
+/* Tiles of a block of a pass: as many as the cache holds. */
+static size_t block_tiles(const winograd *w, const view *v, bool pairs) {
+    size_t fit = BLOCK_WORDS / words_of(pairs, POINTS * panels_of(v) * PANEL) / ROWS * ROWS;
     return VQZI_MIN(VQZI_MAX(fit, (size_t)ROWS), round_up(w->tiles, ROWS));
 }
 
 static size_t chunk_tiles(const winograd *w) {
-    return VQZI_MIN(round_up(w->tiles, ROWS), (size_t)CHUNK_TILES * (size_t)backend_threads(w->b));
+    size_t tiles = (size_t)CHUNK_TILES * (size_t)backend_threads(w->b);
+    return VQZI_MIN(round_up(w->tiles, ROWS), w->pairs ? 2 * tiles : tiles);
 }
 
-/* Transformed weights: [panel of outputs][point][input][PANEL]. */
-static size_t weights_point_stride(const view *from) {
-    return pad_stride(panels_of(from) * PANEL * PANEL);
+/* Transformed weights: [panel of outputs][point][input][PANEL], or pairs of inputs. */
+static size_t weights_point_stride(const view *from, bool pairs) {
+    return pad_stride(words_of(pairs, panels_of(from) * PANEL * PANEL));
 }
 
-static size_t weights_size(const view *from, const view *to) {
-    return panels_of(to) * POINTS * weights_point_stride(from);
+static size_t weights_size(const view *from, const view *to, bool pairs) {
+    return panels_of(to) * POINTS * weights_point_stride(from, pairs);
 }
 
 static size_t products_stride(size_t tiles) {
     return pad_stride(tiles * PANEL);
 }
 
-/* Of one thread: transformed inputs, and products of one panel. */
-static size_t thread_size(const winograd *w, const view *from) {
-    layout l = make_layout(from, block_tiles(w, from));
-    return layout_size(&l) + POINTS * products_stride(l.tiles);
+/* Of one thread: transformed inputs, and products of some panels. */
+static size_t thread_size(const winograd *w, const view *from, bool pairs) {
+    layout l = make_layout(from, block_tiles(w, from, pairs), pairs);
+    return layout_size(&l) + GROUP * POINTS * products_stride(l.tiles);
 }
 
-static size_t pass_size(const winograd *w, const view *from, const view *to) {
-    return weights_size(from, to) + (size_t)backend_threads(w->b) * thread_size(w, from);
+static size_t pass_size(const winograd *w, const view *from, const view *to, bool pairs) {
+    return weights_size(from, to, pairs) +
+           (size_t)backend_threads(w->b) * thread_size(w, from, pairs);
 }
 
 /* Sums of the weight gradient: [point][output][inputs of whole panels]. */
@@ -177,8 +192,64 @@ static size_t sums_stride(const winograd *w) {
 
 static size_t gradient_size(const winograd *w) {
     view s = src_view(w), d = dst_view(w);
-    layout src = make_layout(&s, chunk_tiles(w)), grad = make_layout(&d, chunk_tiles(w));
+    layout src = make_layout(&s, chunk_tiles(w), w->pairs);
+    layout grad = make_layout(&d, chunk_tiles(w), w->pairs);
     return layout_size(&src) + layout_size(&grad) + POINTS * sums_stride(w);
+}
+
+/* ---- which taps there are ---- */
+
+/* Which of the convolution's own taps is tap 0 to 8 of a pixel of the blocks; -1 for none. */
+static int source_tap(const winograd *w, int tap, int pixel) {
+    if (w->options.stride == 1)
+        return tap;
+    int y = 2 * (tap / 3) + pixel / 2 - 1, x = 2 * (tap % 3) + pixel % 2 - 1;
+    return y >= 0 && y < 4 && x >= 0 && x < 4 ? y * 4 + x : -1;
+}
+
+/* The outputs of a transposed convolution are four phases, where each panel has one; else all are one. */
+static size_t phase_of(const winograd *w, size_t panel) {
+    size_t phase_size = (size_t)w->options.cout / 4;
+    return w->options.transposed && phase_size % PANEL == 0 ? panel * PANEL / phase_size : 0;
+}
+
+static bool has_tap(const winograd *w, int tap, int pixel, size_t phase) {
+    bool phases = w->options.transposed && w->options.cout / 4 % PANEL == 0;
+    int dy = (int)phase / 2, dx = (int)phase % 2;
+    return source_tap(w, tap, pixel) >= 0 &&
+           !(phases && (tap / 3 == 2 * (1 - dy) || tap % 3 == 2 * (1 - dx)));
+}
+
+/* The first row of points is made of the first row of taps alone, the last row of the last, and columns
+   alike.  Where such taps do not exist, as in strided and transposed convolutions, of which 11 points of
+   36 are zero, there is nothing to multiply. */
+static void find_live(winograd *w) {
+    for (int pixel = 0; pixel < 4; pixel++)
+        for (size_t phase = 0; phase < 4; phase++) {
+            bool rows[SIDE] = {false, true, true, true, true, false}, columns[SIDE];
+            memcpy(columns, rows, sizeof columns);
+            for (int tap = 0; tap < TAPS; tap++)
+                if (has_tap(w, tap, w->options.stride == 1 ? 0 : pixel, phase)) {
+                    rows[0] |= tap / 3 == 0;
+                    rows[SIDE - 1] |= tap / 3 == 2;
+                    columns[0] |= tap % 3 == 0;
+                    columns[SIDE - 1] |= tap % 3 == 2;
+                }
+            for (int i = 0; i < POINTS; i++)
+                if (rows[i / SIDE] && columns[i % SIDE])
+                    w->live[pixel][phase] |= (uint64_t)1 << i;
+        }
+}
+
+static bool is_live(const winograd *w, size_t src_panel, size_t dst_panel, size_t point) {
+    view src = src_view(w);
+    return w->live[src_panel / pixel_panels(&src)][phase_of(w, dst_panel)] >> point & 1;
+}
+
+/* The same point of weights whose taps are in reverse order. */
+static size_t turned_point(size_t point) {
+    static const size_t turned[SIDE] = {5, 1, 2, 3, 4, 0};
+    return turned[point / SIDE] * SIDE + turned[point % SIDE];
 }
 
 /* ---- planning ---- */
@@ -188,15 +259,16 @@ bool winograd_possible(const conv_options *o) {
     return known && o->cin <= TENSOR_MAX_CHANNELS && o->cout <= TENSOR_MAX_CHANNELS;
 }
 
-bool winograd_pays(const backend *b, const conv_options *o) {
+bool winograd_pays(const backend *b, const conv_options *o, bool gradients) {
     /* Below these numbers of channels, as measured, the transforms cost more than is saved; a stride
        saves less. */
     int least_in = o->stride == 1 ? 12 : 48, least_out = o->stride == 1 ? 8 : 48;
     if (backend_precision(b) == PRECISION_BFLOAT16) {
-        /* The products here are float32, direct ones twice as fast, or with AMX eight times. */
-        if (o->stride != 1 || has_amx())
+        /* Direct products are twice as fast as float32 ones, or with AMX eight times. */
+        if (has_amx() || (o->stride != 1 && !gradients))
             return false;
-        least_in = least_out = 32;
+        if (o->stride == 1)
+            least_in = least_out = gradients ? 12 : 32;
     }
     if (!winograd_possible(o) || o->cin < least_in || o->cout < least_out)
         return false;
@@ -218,9 +290,11 @@ vqz_status winograd_create(winograd **made, backend *b, const conv_options *opti
     w->down = round_up((size_t)dst.height, TILE) / TILE;
     w->across = round_up((size_t)dst.width, TILE) / TILE;
     w->tiles = (size_t)options->batch * w->down * w->across;
-    size_t size = pass_size(w, &src, &dst);
+    w->pairs = options->grad_type == TENSOR_BFLOAT16;
+    find_live(w);
+    size_t size = pass_size(w, &src, &dst, false);
     if (options->training) {
-        size = VQZI_MAX(size, pass_size(w, &dst, &src));
+        size = VQZI_MAX(size, pass_size(w, &dst, &src, w->pairs));
         size = VQZI_MAX(size, gradient_size(w));
     }
     vqz_status status = backend_reserve(b, size * sizeof(float), diag);
@@ -278,26 +352,27 @@ static void locate(const winograd *w, const view *v, const void *src, size_t til
 
 /* All of a tile of inputs; dst: value 0 and panel 0 of the tile. */
 static void transform_inputs(const winograd *w, const view *v, const void *src, size_t tile,
-                             float *dst, const layout *l) {
+                             winograd_format format, float *dst, const layout *l) {
     for (int pixel = 0; pixel < v->block * v->block; pixel++) {
         winograd_tile found;
         locate(w, v, src, tile, pixel, SIDE, 1, &found);
-        w->kernels->transform_src(&found, (size_t)v->channels,
+        w->kernels->transform_src(&found, (size_t)v->channels, format,
                                   dst + (size_t)pixel * pixel_panels(v) * l->panel_stride,
                                   l->panel_stride, l->point_stride);
     }
 }
 
-/* Which of the convolution's own taps is tap 0 to 8 of a pixel of the blocks; -1 for none. */
-static int source_tap(const winograd *w, int tap, int pixel) {
-    if (w->options.stride == 1)
-        return tap;
-    int y = 2 * (tap / 3) + pixel / 2 - 1, x = 2 * (tap % 3) + pixel % 2 - 1;
-    return y >= 0 && y < 4 && x >= 0 && x < 4 ? y * 4 + x : -1;
-}
-
 static size_t taps_of(const winograd *w) {
     return (size_t)(w->options.kernel * w->options.kernel);
+}
+
+/* Where number `index` of the rows that a sum is over goes, with pairs two to a word, and how. */
+static size_t word_row(bool pairs, size_t index) {
+    return (pairs ? index / 2 : index) * PANEL;
+}
+
+static winograd_format word_format(bool pairs, size_t index) {
+    return !pairs ? WINOGRAD_FLOAT : index % 2 == 0 ? WINOGRAD_EVEN : WINOGRAD_ODD;
 }
 
 /* ---- forward and data gradient ---- */
@@ -305,7 +380,8 @@ static size_t taps_of(const winograd *w) {
 /* Weights of PANEL outputs for the forward pass, turned so that outputs are vectors. */
 static void forward_weights(const winograd *w, const float *weights, size_t panel, float *dst) {
     view src = src_view(w);
-    size_t cin = (size_t)w->options.cin, first = panel * PANEL, stride = weights_point_stride(&src);
+    size_t cin = (size_t)w->options.cin, first = panel * PANEL;
+    size_t stride = weights_point_stride(&src, false);
     size_t outputs = VQZI_MIN((size_t)PANEL, (size_t)w->options.cout - first);
     float turned[TAPS][PANEL][PANEL]; /* tap, input, output */
     for (size_t from = 0; from < panels_of(&src); from++) {
@@ -321,7 +397,7 @@ static void forward_weights(const winograd *w, const float *weights, size_t pane
             }
         }
         for (size_t i = 0; i < PANEL; i++)
-            w->kernels->transform_weights(turned[0][i], PANEL * PANEL,
+            w->kernels->transform_weights(turned[0][i], PANEL * PANEL, WINOGRAD_FLOAT,
                                           dst + (from * PANEL + i) * PANEL, stride);
     }
 }
@@ -343,7 +419,9 @@ static void backward_weights(const winograd *w, const float *weights, size_t pan
                        weights + (o * taps_of(w) + (size_t)own) * cin + first,
                        inputs * sizeof **turned);
         }
-        w->kernels->transform_weights(turned[0], PANEL, dst + o * PANEL, weights_point_stride(&from));
+        w->kernels->transform_weights(turned[0], PANEL, word_format(w->pairs, o),
+                                      dst + word_row(w->pairs, o),
+                                      weights_point_stride(&from, w->pairs));
     }
 }
 
@@ -354,7 +432,7 @@ typedef struct pass {
     void *dst;
     view from, to;
     tensor_type add_type;
-    bool activate;
+    bool activate, pairs, forward;
     float slope;
     const float *weights; /* transformed */
 } pass;
@@ -393,33 +471,57 @@ static void write_panel(const winograd *w, const pass *p, size_t first, size_t t
     }
 }
 
-static void compute_block(const winograd *w, const pass *p, size_t first, float *work) {
-    layout l = make_layout(&p->from, block_tiles(w, &p->from));
-    size_t tiles = VQZI_MIN(l.tiles, w->tiles - first), rows = round_up(tiles, ROWS);
-    size_t stride = products_stride(l.tiles), weights_stride = weights_point_stride(&p->from);
-    float *products = work + layout_size(&l);
-    for (size_t t = 0; t < rows; t++)
-        transform_inputs(w, &p->from, p->src, first + t, work + t * PANEL, &l);
-    for (size_t panel = 0; panel < panels_of(&p->to); panel++) {
-        for (size_t i = 0; i < POINTS; i++)
-            w->kernels->multiply(work + i * l.point_stride, l.panel_stride,
-                                 p->weights + (panel * POINTS + i) * weights_stride, l.panels, rows,
-                                 products + i * stride);
-        write_panel(w, p, first, tiles, panel, products, stride);
+/* Panels of inputs of the pass that count at a point, for some panels of its outputs. */
+static void list_panels(const winograd *w, const pass *p, size_t first, size_t group, size_t point,
+                        winograd_list *list) {
+    list->count = 0;
+    for (size_t panel = 0; panel < panels_of(&p->from); panel++) {
+        bool live = false;
+        for (size_t to = first; to < first + group; to++)
+            live |= p->forward ? is_live(w, panel, to, point)
+                               : is_live(w, to, panel, turned_point(point));
+        if (live)
+            list->panels[list->count++] = (uint16_t)panel;
     }
 }
 
-static void run_pass(const winograd *w, pass *p, const float *weights, bool forward) {
-    float *scratch = backend_scratch(w->b), *blocks = scratch + weights_size(&p->from, &p->to);
-    size_t block = block_tiles(w, &p->from), size = thread_size(w, &p->from);
-    size_t panels = panels_of(&p->to), panel_size = POINTS * weights_point_stride(&p->from);
+static void compute_block(const winograd *w, const pass *p, size_t first, float *work) {
+    layout l = make_layout(&p->from, block_tiles(w, &p->from, p->pairs), p->pairs);
+    size_t tiles = VQZI_MIN(l.tiles, w->tiles - first), rows = round_up(tiles, ROWS);
+    size_t stride = products_stride(l.tiles), panels = panels_of(&p->to);
+    size_t weights_stride = weights_point_stride(&p->from, p->pairs);
+    float *products = work + layout_size(&l);
+    for (size_t t = 0; t < rows; t++)
+        transform_inputs(w, &p->from, p->src, first + t, p->pairs ? WINOGRAD_HALF : WINOGRAD_FLOAT,
+                         work + words_of(p->pairs, t * PANEL), &l);
+    for (size_t panel = 0; panel < panels; panel += GROUP) {
+        size_t group = VQZI_MIN(panels - panel, (size_t)GROUP);
+        for (size_t i = 0; i < POINTS; i++) {
+            winograd_list list;
+            list_panels(w, p, panel, group, i, &list);
+            w->kernels->multiply(work + i * l.point_stride, l.panel_stride,
+                                 p->weights + (panel * POINTS + i) * weights_stride,
+                                 POINTS * weights_stride, &list, rows, p->pairs, group,
+                                 products + i * stride, POINTS * stride);
+        }
+        for (size_t g = 0; g < group; g++)
+            write_panel(w, p, first, tiles, panel + g, products + g * POINTS * stride, stride);
+    }
+}
+
+static void run_pass(const winograd *w, pass *p, const float *weights) {
+    float *scratch = backend_scratch(w->b);
+    float *blocks = scratch + weights_size(&p->from, &p->to, p->pairs);
+    size_t block = block_tiles(w, &p->from, p->pairs), size = thread_size(w, &p->from, p->pairs);
+    size_t panels = panels_of(&p->to);
+    size_t panel_size = POINTS * weights_point_stride(&p->from, p->pairs);
     p->weights = scratch;
 #pragma omp parallel num_threads(backend_threads(w->b))
     {
 #pragma omp for schedule(static)
         for (size_t panel = 0; panel < panels; panel++)
-            (forward ? forward_weights : backward_weights)(w, weights, panel,
-                                                           scratch + panel * panel_size);
+            (p->forward ? forward_weights : backward_weights)(w, weights, panel,
+                                                              scratch + panel * panel_size);
 #pragma omp for schedule(dynamic)
         for (size_t first = 0; first < w->tiles; first += block)
             compute_block(w, p, first, blocks + (size_t)omp_get_thread_num() * size);
@@ -439,8 +541,9 @@ void winograd_forward(const winograd *w, const float *weights, const float *bias
                      .add = fused && o->fuse_add ? add : NULL,
                      .add_type = o->add_type,
                      .activate = fused && o->activation != ACT_NONE,
-                     .slope = o->activation == ACT_LEAKY ? ldexpf(1, -o->slope) : 0},
-             weights, true);
+                     .slope = o->activation == ACT_LEAKY ? ldexpf(1, -o->slope) : 0,
+                     .forward = true},
+             weights);
 }
 
 void winograd_backward_data(const winograd *w, const float *weights, const void *grad_dst,
@@ -449,13 +552,14 @@ void winograd_backward_data(const winograd *w, const float *weights, const void 
              &(pass){.src = grad_dst,
                      .dst = grad_src,
                      .from = grad_view(w, dst_view(w)),
-                     .to = grad_view(w, src_view(w))},
-             weights, false);
+                     .to = grad_view(w, src_view(w)),
+                     .pairs = w->pairs},
+             weights);
 }
 
 /* ---- weight gradient ---- */
 
-/* Gradients of PANEL outputs, from the sums. */
+/* Gradients of PANEL outputs, from the sums.  Those that were not formed reach no tap that exists. */
 static void finish_gradient(const winograd *w, size_t panel, const float *sums, float *grad_weights) {
     view src = src_view(w);
     size_t cin = (size_t)w->options.cin, cout = (size_t)w->options.cout;
@@ -479,7 +583,8 @@ static void finish_gradient(const winograd *w, size_t panel, const float *sums, 
 void winograd_backward_weights(const winograd *w, const void *src, const void *grad_dst,
                                float *grad_weights) {
     const view sv = src_view(w), gv = grad_view(w, dst_view(w));
-    const layout s = make_layout(&sv, chunk_tiles(w)), g = make_layout(&gv, chunk_tiles(w));
+    const layout s = make_layout(&sv, chunk_tiles(w), w->pairs);
+    const layout g = make_layout(&gv, chunk_tiles(w), w->pairs);
     float *inputs = backend_scratch(w->b), *gradients = inputs + layout_size(&s);
     float *sums = gradients + layout_size(&g);
     const size_t row = s.panels * PANEL;
@@ -487,22 +592,30 @@ void winograd_backward_weights(const winograd *w, const void *src, const void *g
     {
         for (size_t first = 0; first < w->tiles; first += s.tiles) {
             size_t rows = VQZI_MIN(s.tiles, round_up(w->tiles - first, ROWS));
+            /* Both of a pair in one thread: they share words. */
 #pragma omp for schedule(static)
-            for (size_t t = 0; t < rows; t++) {
-                winograd_tile tile;
-                transform_inputs(w, &sv, src, first + t, inputs + t * PANEL, &s);
-                locate(w, &gv, grad_dst, first + t, 0, TILE, 0, &tile);
-                w->kernels->transform_grad(&tile, (size_t)gv.channels, gradients + t * PANEL,
-                                           g.panel_stride, g.point_stride);
-            }
+            for (size_t pair = 0; pair < rows / 2; pair++)
+                for (size_t t = 2 * pair; t < 2 * pair + 2; t++) {
+                    winograd_tile tile;
+                    winograd_format format = word_format(w->pairs, t);
+                    transform_inputs(w, &sv, src, first + t, format, inputs + word_row(w->pairs, t),
+                                     &s);
+                    locate(w, &gv, grad_dst, first + t, 0, TILE, 0, &tile);
+                    w->kernels->transform_grad(&tile, (size_t)gv.channels, format,
+                                               gradients + word_row(w->pairs, t), g.panel_stride,
+                                               g.point_stride);
+                }
 #pragma omp for schedule(dynamic)
             for (size_t job = 0; job < POINTS * g.panels; job++) {
                 size_t point = job / g.panels, panel = job % g.panels;
-                float *sum = sums + point * sums_stride(w) + panel * PANEL * row;
-                const float *grad = gradients + point * g.point_stride + panel * g.panel_stride;
-                const float *input = inputs + point * s.point_stride;
-                for (size_t p = 0; p < s.panels; p++, input += s.panel_stride, sum += PANEL)
-                    w->kernels->multiply_grad(grad, input, rows, first > 0, sum, row);
+                winograd_list list = {.count = 0};
+                for (size_t from = 0; from < s.panels; from++)
+                    if (is_live(w, from, panel, point))
+                        list.panels[list.count++] = (uint16_t)from;
+                w->kernels->multiply_grad(gradients + point * g.point_stride + panel * g.panel_stride,
+                                          inputs + point * s.point_stride, s.panel_stride, &list,
+                                          rows, w->pairs, first > 0,
+                                          sums + point * sums_stride(w) + panel * PANEL * row, row);
             }
         }
 #pragma omp for schedule(static)

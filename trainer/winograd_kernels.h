@@ -3,8 +3,13 @@
  *
  * Tensors in the transformed domain are cut into panels of PANEL channels, so that every loop runs
  * over whole vectors and reads memory in order: of a tile, value i of the POINTS x POINTS grid lies
- * at [i][panel][tile][PANEL].  Channels that fill up the last panel are zero.  There all is float32;
- * pictures may be bfloat16, to which results are rounded to nearest even.
+ * at [i][panel][tile][PANEL].  Channels that fill up the last panel are zero.  Pictures may be
+ * bfloat16, to which results are rounded to nearest even.
+ *
+ * A factor of a product is float32 or bfloat16, the sum always float32.  The instruction for bfloat16
+ * adds two products to a sum at once, so the two factors lie side by side in one word of four bytes:
+ * two channels of a tile where the sum is over channels, two tiles [i][panel][tile / 2][PANEL][2]
+ * where it is over tiles.  Strides of factors count words.
  */
 #ifndef TRAINER_WINOGRAD_KERNELS_H
 #define TRAINER_WINOGRAD_KERNELS_H
@@ -18,6 +23,14 @@ enum {
     WINOGRAD_POINTS = WINOGRAD_SIDE * WINOGRAD_SIDE,
     WINOGRAD_ROWS = 12  /* tiles of a block are a multiple of this */
 };
+
+/* How a transform writes factors: EVEN and ODD are the two of a word, written in this order. */
+typedef enum winograd_format {
+    WINOGRAD_FLOAT,
+    WINOGRAD_HALF,
+    WINOGRAD_EVEN,
+    WINOGRAD_ODD
+} winograd_format;
 
 /* Where a transform reads a tile: one pointer for each position, at channel 0.  Positions outside the
    picture point at zeros. */
@@ -38,32 +51,42 @@ typedef struct winograd_output {
     float slope;
 } winograd_output;
 
+/* Panels that take part in a product: those of the others would be multiplied with zeros. */
+typedef struct winograd_list {
+    size_t count;
+    uint16_t panels[4 * TENSOR_MAX_CHANNELS / WINOGRAD_PANEL];
+} winograd_list;
+
 typedef struct winograd_kernels {
     /* A tile of SIDE x SIDE inputs; dst: value 0, panel 0. */
-    void (*transform_src)(const winograd_tile *tile, size_t channels, float *dst, size_t panel_stride,
-                          size_t point_stride);
+    void (*transform_src)(const winograd_tile *tile, size_t channels, winograd_format format,
+                          void *dst, size_t panel_stride, size_t point_stride);
     /* A tile of TILE x TILE gradients (pointers 0 to 15), for the gradient of the weights. */
-    void (*transform_grad)(const winograd_tile *tile, size_t channels, float *dst,
-                           size_t panel_stride, size_t point_stride);
-    /* dst (tiles, PANEL) = src (panels, tiles, PANEL) * weights (panels * PANEL, PANEL). */
-    void (*multiply)(const float *src, size_t panel_stride, const float *weights, size_t panels,
-                     size_t tiles, float *dst);
+    void (*transform_grad)(const winograd_tile *tile, size_t channels, winograd_format format,
+                           void *dst, size_t panel_stride, size_t point_stride);
+    /* dst (tiles, PANEL) = src (panels, tiles, PANEL) * weights (panels * PANEL, PANEL) for `outputs`
+       panels, whose weights and results are strides apart.  pairs: of bfloat16. */
+    void (*multiply)(const void *src, size_t panel_stride, const void *weights,
+                     size_t weights_stride, const winograd_list *list, size_t tiles, bool pairs,
+                     size_t outputs, float *dst, size_t dst_stride);
     /* src: value 0 of one tile, [i][PANEL]. */
     void (*transform_dst)(const float *src, size_t point_stride, const winograd_output *output);
-    /* dst (PANEL, PANEL) (+)= grad (tiles, PANEL)^T * src (tiles, PANEL); rows of dst are row_stride
-       floats apart. */
-    void (*multiply_grad)(const float *grad, const float *src, size_t tiles, bool accumulate,
+    /* dst (PANEL, panels * PANEL) (+)= grad (tiles, PANEL)^T * src (panels, tiles, PANEL), for listed
+       panels; rows of dst are row_stride floats apart.  pairs: of bfloat16. */
+    void (*multiply_grad)(const void *grad, const void *src, size_t panel_stride,
+                          const winograd_list *list, size_t tiles, bool pairs, bool accumulate,
                           float *dst, size_t row_stride);
     /* weights: nine taps, tap_stride apart, of PANEL channels each; dst: [i][PANEL]. */
-    void (*transform_weights)(const float *weights, size_t tap_stride, float *dst,
-                              size_t point_stride);
+    void (*transform_weights)(const float *weights, size_t tap_stride, winograd_format format,
+                              void *dst, size_t point_stride);
     /* Its transpose: nine taps of PANEL gradients. */
     void (*transform_grad_weights)(const float *src, size_t point_stride, float *taps);
 } winograd_kernels;
 
 extern const winograd_kernels winograd_kernels_portable;
 #if defined(__x86_64__)
-extern const winograd_kernels winograd_kernels_avx2, winograd_kernels_avx512;
+extern const winograd_kernels winograd_kernels_avx2, winograd_kernels_avx512,
+    winograd_kernels_avx512bf16;
 #endif
 
 #endif

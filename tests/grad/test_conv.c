@@ -1,7 +1,7 @@
 /*
  * test_conv.c - one convolution and its gradients: every set of Winograd kernels, and oneDNN, against
  * plain loops in double, for pictures that tiles do not fit into and channels that panels do not,
- * in float32 and in bfloat16.
+ * in float32 and in bfloat16, where the products of gradients are bfloat16 too.
  * SEED=n replays a run.
  */
 #include "trainer/random.h"
@@ -53,6 +53,19 @@ static double *zero_doubles(size_t count) {
     return made;
 }
 
+/* Of the outputs of a transposed convolution, the four phases in turn, each lacks a row and a column. */
+static bool has_tap(const conv_options *o, int output, int tap) {
+    int phase = o->transposed ? output / (o->cout / 4) : 0, dy = phase / 2, dx = phase % 2;
+    return !o->transposed || (tap / 3 != 2 * (1 - dy) && tap % 3 != 2 * (1 - dx));
+}
+
+static void clear_missing(const conv_options *o, float *weights) {
+    int taps = o->kernel * o->kernel;
+    for (int row = 0; row < o->cout * taps; row++)
+        for (int i = 0; i < o->cin && !has_tap(o, row / taps, row % taps); i++)
+            weights[row * o->cin + i] = 0;
+}
+
 static void plain_loops(sample *s) {
     const conv_options *o = &s->options;
     int oh = (o->height + o->stride - 1) / o->stride, ow = (o->width + o->stride - 1) / o->stride;
@@ -66,7 +79,8 @@ static void plain_loops(sample *s) {
                     for (int tap = 0; tap < taps; tap++) {
                         int sy = y * o->stride + tap / o->kernel - pad;
                         int sx = x * o->stride + tap % o->kernel - pad;
-                        if (sy < 0 || sy >= o->height || sx < 0 || sx >= o->width)
+                        if (sy < 0 || sy >= o->height || sx < 0 || sx >= o->width ||
+                            !has_tap(o, oc, tap))
                             continue;
                         int from = ((n * o->height + sy) * o->width + sx) * o->cin;
                         int weight = (oc * taps + tap) * o->cin;
@@ -100,6 +114,7 @@ static void sample_init(sample *s, const conv_options *options, random_state *ra
     s->add = random_floats(s->dsts, random);
     s->grad_dst = random_floats(s->dsts, random);
     s->weights = random_floats(s->weight_count, random);
+    clear_missing(options, s->weights);
     s->bias = random_floats((size_t)options->cout, random);
     s->dst = zero_doubles(s->dsts);
     s->grad_src = zero_doubles(s->srcs);
@@ -140,13 +155,35 @@ static void check_values(const sample *s, float *got, const double *want, size_t
                      o->height, o->width, o->cin, o->cout, what, i, (double)got[i], want[i]);
 }
 
-static void check(const sample *s, float *got, const double *want, size_t count, const char *method,
-                  const char *what) {
-    check_values(s, got, want, count, 0, method, what);
+static void check_guards(const float *got, size_t count, const char *method, const char *what) {
     for (size_t i = 0; i < GUARD; i++)
         if (got[count + i] != 12345 || got[-(ptrdiff_t)i - 1] != 12345)
             fail_msg("%s: %s is written beyond its ends", method, what);
+}
+
+static void check(const sample *s, float *got, const double *want, size_t count, const char *method,
+                  const char *what) {
+    check_values(s, got, want, count, 0, method, what);
+    check_guards(got, count, method, what);
     free(got - GUARD);
+}
+
+/* Gradients whose transformed factors were rounded to bfloat16, of which eight bits are left; what the
+   largest of 36 products loses can be a good part of their sum.  In 40000 tensors the root mean square
+   of the errors was at most 6.3 % of that of the values, in large ones 3 %.  Where one value in a hundred
+   is missing, or belongs elsewhere, it is 10 % and more. */
+static void check_rough(const sample *s, const float *got, const double *want, size_t count,
+                        const char *method, const char *what) {
+    const conv_options *o = &s->options;
+    double squares = 0, errors = 0;
+    for (size_t i = 0; i < count; i++) {
+        squares += want[i] * want[i];
+        errors += pow((double)got[i] - want[i], 2);
+    }
+    if (!(sqrt(errors) <= 0.09 * sqrt(squares)))
+        fail_msg("%s: %d of %dx%d, %d to %d channels, kernel %d: %s: errors of %g beside values of %g",
+                 method, o->batch, o->height, o->width, o->cin, o->cout, o->kernel, what,
+                 sqrt(errors / (double)count), sqrt(squares / (double)count));
 }
 
 static uint16_t *to_halves(const float *values, size_t count) {
@@ -169,7 +206,7 @@ static uint16_t *guarded_halves(size_t count) {
     return made;
 }
 
-static void check_halves(const sample *s, uint16_t *got, const double *want, size_t count,
+static void check_halves(const sample *s, uint16_t *got, const double *want, size_t count, bool rough,
                          const char *method, const char *what) {
     float *values = malloc(count * sizeof *values);
     assert_non_null(values);
@@ -177,7 +214,10 @@ static void check_halves(const sample *s, uint16_t *got, const double *want, siz
         uint32_t bits = (uint32_t)got[i] << 16;
         memcpy(&values[i], &bits, sizeof bits);
     }
-    check_values(s, values, want, count, 1.0 / 256, method, what);
+    if (rough)
+        check_rough(s, values, want, count, method, what);
+    else
+        check_values(s, values, want, count, 1.0 / 256, method, what);
     for (size_t i = 0; i < GUARD; i++)
         if (got[count + i] != 12345)
             fail_msg("%s: %s is written beyond its end", method, what);
@@ -201,6 +241,7 @@ static void check_conv(const sample *s, backend *b, conv_method method, const ch
     must(conv_backward_data(c, s->weights, s->grad_dst, grad_src), &diag);
     check(s, grad_src, s->grad_src, s->srcs, name, "input gradient");
     must(conv_backward_weights(c, s->src, s->grad_dst, grads), &diag);
+    clear_missing(&s->options, grads);
     check(s, grads, s->grad_weights, s->weight_count, name, "weight gradient");
     conv_free(c);
 }
@@ -212,6 +253,7 @@ static void check_floats(const sample *s, const winograd *w, const char *name) {
     winograd_backward_data(w, s->weights, s->grad_dst, grad_src);
     check(s, grad_src, s->grad_src, s->srcs, name, "input gradient");
     winograd_backward_weights(w, s->src, s->grad_dst, grads);
+    clear_missing(&s->options, grads);
     check(s, grads, s->grad_weights, s->weight_count, name, "weight gradient");
 }
 
@@ -221,11 +263,14 @@ static void check_bfloats(const sample *s, const winograd *w, const char *name) 
     uint16_t *dst = guarded_halves(s->dsts), *grad_src = guarded_halves(s->srcs);
     float *grads = guarded(s->weight_count);
     winograd_forward(w, s->weights, s->bias, src, add, dst);
-    check_halves(s, dst, s->dst, s->dsts, name, "bfloat16 output");
+    check_halves(s, dst, s->dst, s->dsts, false, name, "bfloat16 output");
     winograd_backward_data(w, s->weights, grad_dst, grad_src);
-    check_halves(s, grad_src, s->grad_src, s->srcs, name, "bfloat16 input gradient");
+    check_halves(s, grad_src, s->grad_src, s->srcs, true, name, "bfloat16 input gradient");
     winograd_backward_weights(w, src, grad_dst, grads);
-    check(s, grads, s->grad_weights, s->weight_count, name, "weight gradient of bfloat16");
+    clear_missing(&s->options, grads);
+    check_rough(s, grads, s->grad_weights, s->weight_count, name, "weight gradient of bfloat16");
+    check_guards(grads, s->weight_count, name, "weight gradient of bfloat16");
+    free(grads - GUARD);
     free(src);
     free(add);
     free(grad_dst);
@@ -260,6 +305,40 @@ static void check_kernels(const sample *s, backend *b, const char *name) {
     }
 }
 
+/* As a network has it: where a bfloat16 backend mixes the two ways. */
+static void check_mixture(const sample *s) {
+    backend *b = NULL;
+    conv *c = NULL;
+    vqz_diag diag = {""};
+    conv_options options = s->options;
+    options.src_type = options.dst_type = options.add_type = options.grad_type = TENSOR_BFLOAT16;
+    if (backend_create(&b, PRECISION_BFLOAT16, 2, NULL) != VQZ_OK)
+        return; /* not with this processor */
+    must(conv_create(&c, b, &options, &diag), &diag);
+    uint16_t *src = to_halves(s->src, s->srcs), *add = to_halves(s->add, s->dsts);
+    uint16_t *grad_dst = to_halves(s->grad_dst, s->dsts);
+    uint16_t *dst = guarded_halves(s->dsts), *grad_src = guarded_halves(s->srcs);
+    float *grads = guarded(s->weight_count);
+    if (conv_fused(c) == options.fuse_bias) {
+        must(conv_forward(c, s->weights, s->bias, src, add, dst), &diag);
+        check_halves(s, dst, s->dst, s->dsts, false, "mixture", "output");
+    } else {
+        free(dst);
+    }
+    must(conv_backward_data(c, s->weights, grad_dst, grad_src), &diag);
+    check_halves(s, grad_src, s->grad_src, s->srcs, true, "mixture", "input gradient");
+    must(conv_backward_weights(c, src, grad_dst, grads), &diag);
+    clear_missing(&s->options, grads);
+    check_rough(s, grads, s->grad_weights, s->weight_count, "mixture", "weight gradient");
+    check_guards(grads, s->weight_count, "mixture", "weight gradient");
+    free(src);
+    free(add);
+    free(grad_dst);
+    free(grads - GUARD);
+    conv_free(c);
+    backend_free(b);
+}
+
 static void check_all(const conv_options *options, random_state *random) {
     sample s;
     vqz_diag diag = {""};
@@ -270,10 +349,14 @@ static void check_all(const conv_options *options, random_state *random) {
         check_kernels(&s, b, "portable");
         check_kernels(&s, b, "avx2");
         check_kernels(&s, b, "avx512");
+        check_kernels(&s, b, "avx512bf16");
         check_conv(&s, b, CONV_WINOGRAD, "winograd");
         check_conv(&s, b, CONV_DIRECT, "direct");
         backend_free(b);
     }
+    /* With a stride oneDNN 2.6 makes garbage of the weights' gradient of a single column in bfloat16. */
+    if (options->stride == 1 || options->width > options->stride)
+        check_mixture(&s);
     sample_clear(&s);
 }
 
@@ -320,6 +403,19 @@ static void test_channels(void **state) {
         }
 }
 
+/* Phases that fill panels, one or several, and those that do not. */
+static void test_transposed(void **state) {
+    (void)state;
+    static const int outputs[] = {12, 64, 128, 160};
+    random_state random;
+    random_seed(&random, test_seed());
+    for (size_t i = 0; i < sizeof outputs / sizeof *outputs; i++) {
+        conv_options o = describe(2, 9, 7, 40, outputs[i]);
+        o.transposed = true;
+        check_all(&o, &random);
+    }
+}
+
 static void test_fused(void **state) {
     (void)state;
     random_state random;
@@ -355,11 +451,11 @@ static void test_choice(void **state) {
     vqz_diag diag = {""};
     must(backend_create(&b, PRECISION_FLOAT32, 1, &diag), &diag);
     conv_options o = describe(4, 16, 16, 64, 64);
-    assert_true(winograd_pays(b, &o));
+    assert_true(winograd_pays(b, &o, false));
     o.height = o.width = 1; /* fifteen of sixteen outputs for nothing */
-    assert_true(winograd_possible(&o) && !winograd_pays(b, &o));
+    assert_true(winograd_possible(&o) && !winograd_pays(b, &o, false));
     o = describe(4, 16, 16, 3, 64);
-    assert_true(winograd_possible(&o) && !winograd_pays(b, &o));
+    assert_true(winograd_possible(&o) && !winograd_pays(b, &o, false));
     o = describe(4, 16, 16, 64, 64);
     o.stride = 2;
     assert_false(winograd_possible(&o));
@@ -367,18 +463,23 @@ static void test_choice(void **state) {
 
     if (backend_create(&b, PRECISION_BFLOAT16, 1, NULL) != VQZ_OK)
         return; /* not with this processor */
-    o = describe(4, 16, 16, 16, 64); /* where float32 gains, and direct products in bfloat16 are faster */
-    assert_false(winograd_pays(b, &o));
+    /* Direct products of bfloat16 are faster than those of the forward pass; the gradients' are alike. */
+    o = describe(4, 16, 16, 16, 64);
+    assert_false(winograd_pays(b, &o, false));
+    bool gradients = winograd_pays(b, &o, true); /* not with AMX */
     o = describe(4, 16, 16, 64, 64);
+    assert_int_equal(winograd_pays(b, &o, true), gradients);
     make_strided(&o);
-    assert_true(winograd_possible(&o) && !winograd_pays(b, &o));
+    assert_true(winograd_possible(&o) && !winograd_pays(b, &o, false));
+    assert_int_equal(winograd_pays(b, &o, true), gradients);
     backend_free(b);
 }
 
 int main(void) {
     print_message("SEED=%llu\n", (unsigned long long)test_seed());
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_sides), cmocka_unit_test(test_channels), cmocka_unit_test(test_fused),
+        cmocka_unit_test(test_sides), cmocka_unit_test(test_channels),
+        cmocka_unit_test(test_transposed), cmocka_unit_test(test_fused),
         cmocka_unit_test(test_large), cmocka_unit_test(test_choice),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

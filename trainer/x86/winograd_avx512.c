@@ -1,6 +1,8 @@
-/* winograd_avx512.c - the kernels for AVX-512: factors are broadcast by the multiplication itself. */
+/* winograd_avx512.c - the kernels for AVX-512: 24 of 32 registers are sums. */
 #define LANES 16
 #define ROWS 12
-#define GRAD_ROWS 16
+#define OUTPUTS 2
+#define GRAD_ROWS 8
+#define GRAD_PANELS 2
 #define TABLE winograd_kernels_avx512
 #include "trainer/winograd_template.h"
