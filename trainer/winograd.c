@@ -5,16 +5,16 @@
  * is 36 matrix products (tiles x inputs) * (inputs x outputs), one for each of 36 points:
  *
  *   forward, data gradient    each thread takes blocks of tiles: transforms the inputs of a block, which
- *                             then stay in its second-level cache, multiplies them with one panel of
- *                             outputs at a time and transforms that back, adding bias and the rest.
+ *                             then stay in its second-level cache, multiplies them with a panel or
+ *                             two of outputs at a time and transforms that back, adding bias and the rest.
  *                             The data gradient is the same with weights turned around.
  *   weight gradient           all threads transform a chunk of tiles, then share out (point, panel of
  *                             outputs) and add each's product over the tiles to its sum.  The sums
  *                             are transformed back at the end.
  *
  * A 4x4 convolution of stride 2 is one of stride 1 on blocks of 2x2 pixels, with 3x3 taps that are partly
- * zero: 36 products for 16 outputs of four times the inputs, where there were 64.  A `view` says how a
- * tensor is cut into blocks; each pixel of the block has its own panels.
+ * zero: 25 products, those of 36 that are not zero, for 16 outputs of four times the inputs, where there
+ * were 64.  A `view` says how a tensor is cut into blocks; each pixel of the block has its own panels.
  *
  * What a value is summed from, and in which order, does not depend on the number of threads but for
  * the length of a chunk.  Everything is in the backend's scratch memory; weights are transformed at
@@ -39,8 +39,7 @@ enum {
     TAPS = 9,
     LINE = 16,                 /* words of a cache line */
     BLOCK_WORDS = 448 * 1024 / 4, /* of a block of transformed inputs */
-    CHUNK_TILES = 96,          /* of a chunk, for each thread; of pairs twice as many */
-    GROUP = 2                  /* panels of outputs that are multiplied together */
+    CHUNK_TILES = 96           /* of a chunk, for each thread; of pairs twice as many */
 };
 
 struct winograd {
@@ -169,6 +168,12 @@ static size_t weights_size(const view *from, const view *to, bool pairs) {
     return panels_of(to) * POINTS * weights_point_stride(from, pairs);
 }
 
+/* Panels of outputs that are multiplied together.  The products of floats, with which that gains less,
+   would take too much of the cache. */
+static size_t group_of(bool pairs) {
+    return pairs ? 2 : 1;
+}
+
 static size_t products_stride(size_t tiles) {
     return pad_stride(tiles * PANEL);
 }
@@ -176,7 +181,7 @@ static size_t products_stride(size_t tiles) {
 /* Of one thread: transformed inputs, and products of some panels. */
 static size_t thread_size(const winograd *w, const view *from, bool pairs) {
     layout l = make_layout(from, block_tiles(w, from, pairs), pairs);
-    return layout_size(&l) + GROUP * POINTS * products_stride(l.tiles);
+    return layout_size(&l) + group_of(pairs) * POINTS * products_stride(l.tiles);
 }
 
 static size_t pass_size(const winograd *w, const view *from, const view *to, bool pairs) {
@@ -494,8 +499,8 @@ static void compute_block(const winograd *w, const pass *p, size_t first, float 
     for (size_t t = 0; t < rows; t++)
         transform_inputs(w, &p->from, p->src, first + t, p->pairs ? WINOGRAD_HALF : WINOGRAD_FLOAT,
                          work + words_of(p->pairs, t * PANEL), &l);
-    for (size_t panel = 0; panel < panels; panel += GROUP) {
-        size_t group = VQZI_MIN(panels - panel, (size_t)GROUP);
+    for (size_t panel = 0; panel < panels; panel += group_of(p->pairs)) {
+        size_t group = VQZI_MIN(panels - panel, group_of(p->pairs));
         for (size_t i = 0; i < POINTS; i++) {
             winograd_list list;
             list_panels(w, p, panel, group, i, &list);

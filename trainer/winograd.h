@@ -1,6 +1,6 @@
 /*
  * winograd.h - 3x3 convolutions of stride 1 in float32 with a quarter of the multiplications, by
- * F(4x4, 3x3), and 4x4 ones of stride 2 with 9/16: forward and both gradients.  conv_create() takes it
+ * F(4x4, 3x3), and 4x4 ones of stride 2 with 25/64: forward and both gradients.  conv_create() takes it
  * where it is known to be faster than the convolutions of oneDNN; the calls mean what those of tensor.h
  * mean.
  *
