@@ -53,17 +53,18 @@ static vqz_status collect_ranges(const network *net, const network_spec *spec, r
     return VQZ_OK;
 }
 
-/* What the prior divides latents by: their deviation around zero, but so much that the integer prior,
-   which sees 16 of them, clamps no value, and that a channel that is all but unused still fits. */
+/* What the prior divides latents by: their deviation around zero, but so much that the integer prior's
+   contexts clamp no value, and that a channel that is all but unused still fits. */
 static void choose_deviations(const trainer *t, const double *squares, const float *largest,
                               double positions) {
+    const float reach = ldexpf(1, VQZI_CONTEXT_BITS - 1 - CONTEXT_FRACTION); /* of a context */
     float deviations[VQZI_MAX_LATENT_CHANNELS];
     for (int c = 0; c < t->spec.latent_channels; c++) {
         float smallest_step = INFINITY;
         for (int level = 0; level < t->spec.levels; level++)
             smallest_step = fminf(smallest_step, expf(quantiser_steps_log(t->quantiser, level)[c]));
         deviations[c] = fmaxf((float)sqrt(squares[c] / positions),
-                              fmaxf(largest[c] * MARGIN / 16, smallest_step / 4));
+                              fmaxf(largest[c] * MARGIN / reach, smallest_step / 4));
     }
     prior_rescale(t->prior, deviations);
 }

@@ -105,7 +105,6 @@ static vqz_status start_hard_phase(trainer *t) {
         vectors = vectors || !t->spec.planes[p].scalar;
     t->run.hard = 1;
     t->run.phase_step = t->run.step;
-    t->optimiser.gated = 0; /* norms of another loss say nothing of this one's */
     if (!vectors)
         return VQZ_OK; /* the books of scalar planes are the integers */
     size_t latents = t->positions * (size_t)t->spec.latent_channels;
