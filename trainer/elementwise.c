@@ -90,18 +90,23 @@ static const float *load(const void *data, tensor_type type, size_t offset, size
     return buffer;
 }
 
-static void load_copy(float *buffer, const void *data, tensor_type type, size_t offset, size_t n) {
-    if (type == TENSOR_FLOAT32)
-        memcpy(buffer, (const float *)data + offset, n * sizeof *buffer);
-    else
-        widen(buffer, (const uint16_t *)data + offset, n);
+/* Where a block of results is worked on: in its place when it is of floats, else in the buffer. */
+static float *work_at(void *data, tensor_type type, size_t offset, float *buffer) {
+    return type == TENSOR_FLOAT32 ? (float *)data + offset : buffer;
+}
+
+static void load_copy(float *value, const void *data, tensor_type type, size_t offset, size_t n) {
+    if (type != TENSOR_FLOAT32)
+        widen(value, (const uint16_t *)data + offset, n);
+    else if ((const float *)data + offset != value)
+        memcpy(value, (const float *)data + offset, n * sizeof *value);
 }
 
 static void store(void *data, tensor_type type, size_t offset, const float *src, size_t n) {
-    if (type == TENSOR_FLOAT32)
-        memcpy((float *)data + offset, src, n * sizeof *src);
-    else
+    if (type != TENSOR_FLOAT32)
         narrow((uint16_t *)data + offset, src, n);
+    else if ((float *)data + offset != src)
+        memcpy((float *)data + offset, src, n * sizeof *src);
 }
 
 static void copy(void *dst, tensor_type dst_type, size_t dst_offset, const void *src,
@@ -152,10 +157,11 @@ void epilogue(const backend *b, const epilogue_args *args) {
     const float slope = activation_slope(a.activation, a.slope);
 #pragma omp parallel for schedule(static) num_threads(backend_threads(b))
     for (size_t i = 0; i < k.total; i++) {
-        float value[TENSOR_MAX_CHANNELS], other[TENSOR_MAX_CHANNELS];
+        float buffer[TENSOR_MAX_CHANNELS], other[TENSOR_MAX_CHANNELS];
         size_t sample, offset, pixels;
         block_at(&k, i, &sample, &offset, &pixels);
         size_t n = pixels * k.channels;
+        float *value = work_at(a.dst, a.dst_type, offset, buffer);
         load_copy(value, a.src, a.src_type, offset, n);
         if (a.biases) {
             size_t set = a.levels ? (size_t)a.levels[sample] : 0;
@@ -174,7 +180,10 @@ void gradient(const backend *b, const gradient_args *args) {
     const blocks k = make_blocks(&a.shape);
     const float slope = activation_slope(a.activation, a.slope);
     const size_t sums = (size_t)a.sets * k.channels;
-    int used = 1;
+    int used = 1, first = 0;
+    for (int p = 1; p < a.part_count; p++)
+        if (a.parts[p].data == a.dst)
+            first = p; /* it is added to where it lies */
 #pragma omp parallel num_threads(backend_threads(b))
     {
         size_t thread = (size_t)omp_get_thread_num(), threads = (size_t)omp_get_num_threads();
@@ -184,21 +193,29 @@ void gradient(const backend *b, const gradient_args *args) {
 #pragma omp single
         used = (int)threads;
         for (size_t i = k.total * thread / threads; i < k.total * (thread + 1) / threads; i++) {
-            float value[TENSOR_MAX_CHANNELS], other[TENSOR_MAX_CHANNELS];
+            float buffer[TENSOR_MAX_CHANNELS], other[TENSOR_MAX_CHANNELS];
             size_t sample, offset, pixels;
             block_at(&k, i, &sample, &offset, &pixels);
             size_t n = pixels * k.channels;
-            load_copy(value, a.parts[0].data, a.parts[0].type, offset, n);
-            for (int p = 1; p < a.part_count; p++)
-                add_to(value, load(a.parts[p].data, a.parts[p].type, offset, n, other), n);
-            if (a.activation != ACT_NONE)
-                activate_gradient(value, load(a.output, a.output_type, offset, n, other), slope, n);
+            const float *sum;
+            if (a.dst) {
+                float *value = work_at(a.dst, a.dst_type, offset, buffer);
+                load_copy(value, a.parts[first].data, a.parts[first].type, offset, n);
+                for (int p = 0; p < a.part_count; p++)
+                    if (p != first)
+                        add_to(value, load(a.parts[p].data, a.parts[p].type, offset, n, other), n);
+                if (a.activation != ACT_NONE)
+                    activate_gradient(value, load(a.output, a.output_type, offset, n, other), slope,
+                                      n);
+                store(a.dst, a.dst_type, offset, value, n);
+                sum = value;
+            } else {
+                sum = load(a.parts[0].data, a.parts[0].type, offset, n, buffer);
+            }
             if (mine) {
                 size_t set = a.levels && a.sets > 1 ? (size_t)a.levels[sample] : 0;
-                sum_pixels(mine + set * k.channels, value, pixels, k.channels);
+                sum_pixels(mine + set * k.channels, sum, pixels, k.channels);
             }
-            if (a.dst)
-                store(a.dst, a.dst_type, offset, value, n);
         }
     }
     if (a.grad_biases) {

@@ -168,10 +168,9 @@ static size_t weights_size(const view *from, const view *to, bool pairs) {
     return panels_of(to) * POINTS * weights_point_stride(from, pairs);
 }
 
-/* Panels of outputs that are multiplied together.  The products of floats, with which that gains less,
-   would take too much of the cache. */
-static size_t group_of(bool pairs) {
-    return pairs ? 2 : 1;
+/* Panels of outputs that are multiplied together. */
+static size_t group_of(const winograd *w, bool pairs) {
+    return pairs ? w->kernels->pair_group : w->kernels->group;
 }
 
 static size_t products_stride(size_t tiles) {
@@ -181,7 +180,7 @@ static size_t products_stride(size_t tiles) {
 /* Of one thread: transformed inputs, and products of some panels. */
 static size_t thread_size(const winograd *w, const view *from, bool pairs) {
     layout l = make_layout(from, block_tiles(w, from, pairs), pairs);
-    return layout_size(&l) + group_of(pairs) * POINTS * products_stride(l.tiles);
+    return layout_size(&l) + WINOGRAD_GROUP * POINTS * products_stride(l.tiles);
 }
 
 static size_t pass_size(const winograd *w, const view *from, const view *to, bool pairs) {
@@ -499,8 +498,8 @@ static void compute_block(const winograd *w, const pass *p, size_t first, float 
     for (size_t t = 0; t < rows; t++)
         transform_inputs(w, &p->from, p->src, first + t, p->pairs ? WINOGRAD_HALF : WINOGRAD_FLOAT,
                          work + words_of(p->pairs, t * PANEL), &l);
-    for (size_t panel = 0; panel < panels; panel += group_of(p->pairs)) {
-        size_t group = VQZI_MIN(panels - panel, group_of(p->pairs));
+    for (size_t panel = 0; panel < panels; panel += group_of(w, p->pairs)) {
+        size_t group = VQZI_MIN(panels - panel, group_of(w, p->pairs));
         for (size_t i = 0; i < POINTS; i++) {
             winograd_list list;
             list_panels(w, p, panel, group, i, &list);

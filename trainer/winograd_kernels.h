@@ -21,7 +21,8 @@ enum {
     WINOGRAD_TILE = 4,  /* outputs a side */
     WINOGRAD_SIDE = 6,  /* inputs a side, and products a side */
     WINOGRAD_POINTS = WINOGRAD_SIDE * WINOGRAD_SIDE,
-    WINOGRAD_ROWS = 12  /* tiles of a block are a multiple of this */
+    WINOGRAD_ROWS = 12, /* tiles of a block are a multiple of this */
+    WINOGRAD_GROUP = 2  /* panels of outputs in one product at most */
 };
 
 /* How a transform writes factors: EVEN and ODD are the two of a word, written in this order. */
@@ -58,6 +59,8 @@ typedef struct winograd_list {
 } winograd_list;
 
 typedef struct winograd_kernels {
+    /* Panels of outputs that multiply() is best given at once: of floats, of pairs. */
+    size_t group, pair_group;
     /* A tile of SIDE x SIDE inputs; dst: value 0, panel 0. */
     void (*transform_src)(const winograd_tile *tile, size_t channels, winograd_format format,
                           void *dst, size_t panel_stride, size_t point_stride);

@@ -2,6 +2,7 @@
 #define LANES 4
 #define ROWS 2
 #define OUTPUTS 1
+#define GROUP 1
 #define GRAD_ROWS 2
 #define GRAD_PANELS 1
 #define TABLE winograd_kernels_portable

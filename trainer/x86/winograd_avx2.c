@@ -2,6 +2,7 @@
 #define LANES 8
 #define ROWS 6
 #define OUTPUTS 1
+#define GROUP 1
 #define GRAD_ROWS 6
 #define GRAD_PANELS 1
 #define TABLE winograd_kernels_avx2

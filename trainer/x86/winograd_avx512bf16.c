@@ -3,6 +3,7 @@
 #define LANES 16
 #define ROWS 12
 #define OUTPUTS 2
+#define GROUP 1
 #define GRAD_ROWS 8
 #define GRAD_PANELS 2
 #define TABLE winograd_kernels_avx512bf16
