@@ -219,11 +219,6 @@ static vqz_status make_offsets(vqzi_prior_coder *coder, vqzi_level level) {
     return VQZ_OK;
 }
 
-/* Files are smallest at equal PSNR when bits count for a little more than the model says. */
-static uint64_t lambda_of(const vqzi_model *model, vqzi_level level, int bias) {
-    return vqzi_lambda(model, level, bias) * 5 / 4;
-}
-
 vqz_status vqzi_prior_create(vqzi_prior_coder **out, const vqzi_prepared_prior *prepared,
                              vqzi_level level, const vqzi_kernels *kernels, uint32_t rows,
                              uint32_t columns, bool encode) {
@@ -236,7 +231,7 @@ vqz_status vqzi_prior_create(vqzi_prior_coder **out, const vqzi_prepared_prior *
     coder->kernels = *kernels;
     coder->max_rows = rows;
     coder->max_columns = columns;
-    coder->lambda = encode ? lambda_of(model, level, 0) : 0;
+    coder->lambda = encode ? vqzi_lambda(model, level, 0) : 0;
     coder->planes = calloc(model->plane_count, sizeof *coder->planes);
     coder->known = vqzi_allocate(context_elements(rows, columns, most.known), sizeof *coder->known);
     coder->next = vqzi_allocate(context_elements(rows, columns, most.known), sizeof *coder->next);
@@ -263,7 +258,7 @@ vqz_status vqzi_prior_create(vqzi_prior_coder **out, const vqzi_prepared_prior *
 }
 
 void vqzi_prior_set_rate_bias(vqzi_prior_coder *coder, vqzi_level level, int bias) {
-    coder->lambda = lambda_of(coder->prepared->model, level, bias);
+    coder->lambda = vqzi_lambda(coder->prepared->model, level, bias);
 }
 
 uint64_t vqzi_prior_lambda(const vqzi_prior_coder *coder) {
