@@ -2,7 +2,6 @@
  * prior.c - the stages of a prior: packed, prepared for one quality, and run; see prior_stage.h.
  */
 #include "codec/prior_stage.h"
-#include "codec/quantise.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -221,7 +220,7 @@ static vqz_status make_offsets(vqzi_prior_coder *coder, vqzi_level level) {
 
 vqz_status vqzi_prior_create(vqzi_prior_coder **out, const vqzi_prepared_prior *prepared,
                              vqzi_level level, const vqzi_kernels *kernels, uint32_t rows,
-                             uint32_t columns, bool encode) {
+                             uint32_t columns, uint64_t lambda) {
     const vqzi_model *model = prepared->model;
     vqzi_prior_coder *coder = calloc(1, sizeof *coder);
     if (!coder)
@@ -231,7 +230,7 @@ vqz_status vqzi_prior_create(vqzi_prior_coder **out, const vqzi_prepared_prior *
     coder->kernels = *kernels;
     coder->max_rows = rows;
     coder->max_columns = columns;
-    coder->lambda = encode ? vqzi_lambda(model, level, 0) : 0;
+    coder->lambda = lambda;
     coder->planes = calloc(model->plane_count, sizeof *coder->planes);
     coder->known = vqzi_allocate(context_elements(rows, columns, most.known), sizeof *coder->known);
     coder->next = vqzi_allocate(context_elements(rows, columns, most.known), sizeof *coder->next);
@@ -255,10 +254,6 @@ vqz_status vqzi_prior_create(vqzi_prior_coder **out, const vqzi_prepared_prior *
     }
     *out = coder;
     return VQZ_OK;
-}
-
-void vqzi_prior_set_rate_bias(vqzi_prior_coder *coder, vqzi_level level, int bias) {
-    coder->lambda = vqzi_lambda(coder->prepared->model, level, bias);
 }
 
 uint64_t vqzi_prior_lambda(const vqzi_prior_coder *coder) {

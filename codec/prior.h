@@ -18,17 +18,15 @@ VQZ_MUST_CHECK vqz_status vqzi_prior_prepare(vqzi_prepared_prior **prepared,
                                              const vqzi_model *model);
 void vqzi_prior_unprepare(vqzi_prepared_prior *prepared);
 
-/* Work memory for tiles of at most rows x columns positions at one quality; one per thread. */
+/* Work memory for tiles of at most rows x columns positions at one quality; one per thread.  lambda: what a bit
+   costs an encoder, see vqzi_lambda. */
 typedef struct vqzi_prior_coder vqzi_prior_coder;
 uint64_t vqzi_prior_memory(const vqzi_model *model, uint32_t rows, uint32_t columns, bool encode);
 VQZ_MUST_CHECK vqz_status vqzi_prior_create(vqzi_prior_coder **coder,
                                             const vqzi_prepared_prior *prepared, vqzi_level level,
                                             const vqzi_kernels *kernels, uint32_t rows,
-                                            uint32_t columns, bool encode);
+                                            uint32_t columns, uint64_t lambda);
 void vqzi_prior_free(vqzi_prior_coder *coder);
-/* See vqz_encode_options. */
-void vqzi_prior_set_rate_bias(vqzi_prior_coder *coder, vqzi_level level, int bias);
-/* Squared latent units that a bit costs an encoder. */
 uint64_t vqzi_prior_lambda(const vqzi_prior_coder *coder);
 
 /* Multiply-accumulates of a position, as team.h counts work. */

@@ -83,7 +83,7 @@ static vqz_status open_workers(vqzi_tile_reader *reader) {
     VQZ_TRY(vqzi_model_prior(options->model, &prior));
     for (int i = 0; i < reader->worker_count; i++)
         VQZ_TRY(vqzi_prior_create(&reader->workers[i], prior, level, &options->context->kernels,
-                                  reader->tile_rows, reader->tiling.tile_columns, false));
+                                  reader->tile_rows, reader->tiling.tile_columns, 0));
     return VQZ_OK;
 }
 

@@ -1,5 +1,6 @@
 /* tile_writer.c - see tile_writer.h. */
 #include "codec/tile_writer.h"
+#include "codec/quantise.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -102,12 +103,12 @@ uint64_t vqzi_tile_writer_memory(const vqzi_tile_writer_options *options) {
 static vqz_status open_workers(vqzi_tile_writer *writer) {
     const vqzi_tile_writer_options *options = &writer->options;
     const vqzi_prepared_prior *prior;
+    uint64_t lambda = vqzi_lambda(writer->model, options->level, options->rate_bias);
     VQZ_TRY(vqzi_model_prior(options->model, &prior));
     for (int i = 0; i < writer->worker_count; i++) {
         VQZ_TRY(vqzi_prior_create(&writer->workers[i], prior, options->level,
                                   &options->context->kernels, writer->tiling.tile_rows,
-                                  writer->tiling.tile_columns, true));
-        vqzi_prior_set_rate_bias(writer->workers[i], options->level, options->rate_bias);
+                                  writer->tiling.tile_columns, lambda));
     }
     if (!writer->segments[ZSTD].wanted)
         return VQZ_OK;

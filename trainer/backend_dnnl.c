@@ -294,10 +294,8 @@ static bool is_reference(const_dnnl_primitive_desc_t pd) {
 
 static vqz_status plan_forward(conv *c, plan *p, vqz_diag *diag) {
     const conv_options *o = p->options;
-    bool anything = o->fuse_bias || o->fuse_add || o->activation != ACT_NONE;
     /* A per-sample bias has to come before the activation, and the primitive cannot add it. */
-    c->fused = anything && o->fuse_bias &&
-               forward_desc(&p->forward, p, c->b, true) == dnnl_success;
+    c->fused = o->fuse_bias && forward_desc(&p->forward, p, c->b, true) == dnnl_success;
     if (c->fused && is_reference(p->forward)) {
         onednn.primitive_desc_destroy(p->forward);
         p->forward = NULL;

@@ -149,7 +149,7 @@ static bool export_channel(const layer *l, int channel, const float *parameters,
 }
 
 vqz_status export_net(const network_spec *spec, const float *parameters, const ranges *r,
-                             vqzi_net *net, vqz_diag *diag) {
+                      vqzi_net *net, vqz_diag *diag) {
     net->input_bits = (uint8_t)r->bits[0];
     net->input_channels = (uint16_t)spec->input_channels;
     net->ops = calloc((size_t)spec->layer_count, sizeof *net->ops);

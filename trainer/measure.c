@@ -1,4 +1,4 @@
-/* measure.c - float figures on held-out pictures: PSNR, order-0 rate, usage, perplexity. */
+/* measure.c - float figures on held-out pictures: PSNR, rate under the prior, usage, perplexity. */
 #include "trainer/trainer.h"
 #include <math.h>
 #include <stdlib.h>
@@ -83,11 +83,9 @@ static void usage_of(const uint64_t *counts, int codes, double *usage, double *p
     *perplexity = exp2(entropy);
 }
 
-/* Means over the planes that are learned; a model always has one. */
 void measure_usage(const model_spec *spec, const uint64_t *counts, int level, double *usage,
                    double *perplexity) {
     *usage = *perplexity = 0;
-    int planes = 0;
     for (int p = 0; p < spec->plane_count; p++) {
         int codes = spec->planes[p].codes;
         double u, v;
@@ -95,10 +93,9 @@ void measure_usage(const model_spec *spec, const uint64_t *counts, int level, do
         counts += (size_t)spec->levels * (size_t)codes;
         *usage += u;
         *perplexity += v;
-        planes++;
     }
-    *usage /= VQZI_MAX(planes, 1);
-    *perplexity /= VQZI_MAX(planes, 1);
+    *usage /= spec->plane_count;
+    *perplexity /= spec->plane_count;
 }
 
 void count_codes(const trainer *t, size_t positions, uint64_t *counts) {

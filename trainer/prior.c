@@ -19,7 +19,6 @@ enum { CHOICES = 2, BLOCK = 256 /* values worked on at a time */ };
 
 struct prior {
     const model_spec *spec;
-    backend *backend;
     quantiser *quantiser;
     int batch;
     size_t per_sample, positions, parameter_count;
@@ -65,7 +64,6 @@ vqz_status prior_create(prior **out, const model_spec *spec, backend *b, quantis
     if (!p)
         return vqzi_fail(diag, VQZ_ERROR_MEMORY, "out of memory for the prior");
     p->spec = spec;
-    p->backend = b;
     p->quantiser = q;
     p->batch = batch;
     p->per_sample = (size_t)side * (size_t)side;

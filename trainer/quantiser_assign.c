@@ -6,14 +6,9 @@
  * (the classic preset) take their products from the backend's GEMM.
  */
 #include "trainer/quantiser_internal.h"
+#include "trainer/wide.h"
 #include <math.h>
 #include <string.h>
-
-#if defined(__GNUC__) && !defined(__clang__) && defined(__x86_64__)
-#define CLONES __attribute__((target_clones("default", "avx2", "avx512f")))
-#else
-#define CLONES
-#endif
 
 static float *level_table(const quantiser *q, int level, int plane) {
     return q->tables + ((size_t)level * (size_t)q->residual_width +
@@ -48,7 +43,7 @@ static void prepare_tables(quantiser *q, int level, float lambda) {
     }
 }
 
-CLONES static int nearest(const float *r, const float *table, const float *penalty, int dims,
+WIDE static int nearest(const float *r, const float *table, const float *penalty, int dims,
                           int codes) {
     enum { CHUNK = 64 };
     float best = INFINITY, cost[CHUNK];

@@ -248,14 +248,15 @@ static void make_fingerprint(trainer *t) {
     snprintf(t->fingerprint, sizeof t->fingerprint,
              "preset %s, processes %d, channels %d, latent channels %d, codes %d, batch %d, crop %d, lr %g, "
              "scale %g, flip %d, beta %g, warm %g, lambda %g, codebook %s, loss %s, precision %s, seed %llu, steps %llu, "
-             "seconds %g, pictures %zu, pixels %llu, init %s",
+             "seconds %g, pictures %zu, pixels %llu, background %02x%02x%02x, init %s",
              t->spec.name, t->cluster.size, t->spec.channels, t->spec.latent_channels,
              t->spec.planes[t->spec.plane_count - 1].codes, s->batch, s->crop, s->learning_rate,
              s->min_scale, !t->options.no_flip, s->beta, s->warm_part, t->options.lambda, s->ema ? "ema" : "loss", t->options.loss,
              backend_precision(t->backend) == PRECISION_BFLOAT16 ? "bfloat16" : "float32",
              (unsigned long long)t->options.seed,
              (unsigned long long)t->options.steps, t->options.seconds, t->corpus_stats.pictures,
-             (unsigned long long)t->corpus_stats.pixels, t->options.init ? t->options.init : "none");
+             (unsigned long long)t->corpus_stats.pixels, t->options.background[0],
+             t->options.background[1], t->options.background[2], t->options.init ? t->options.init : "none");
 }
 
 vqz_status trainer_set_up(trainer *t, progress *report, vqz_diag *diag) {

@@ -76,7 +76,7 @@ static inline size_t tensor_shape_count(const tensor_shape *s) {
 }
 
 /* dst = act(src + bias[levels[sample]] + add); biases (sets, channels), levels and add may be NULL
-   (levels NULL: set 0).  dst may be src when their types agree. */
+   (levels NULL: set 0).  dst may be src when their types agree, not add. */
 typedef struct epilogue_args {
     tensor_shape shape;
     const void *src, *add;
@@ -96,7 +96,7 @@ typedef struct gradient_part {
 
 /* dst = act'(output) * sum of the parts; grad_biases (sets, channels) = sums of dst by level.
    dst NULL: only the biases (the single part is the gradient already).  grad_biases may be NULL.
-   dst may be one of the parts.  partial: threads * sets * channels doubles of work memory. */
+   dst may be one of the parts, of its type.  partial: threads * sets * channels doubles of work memory. */
 typedef struct gradient_args {
     tensor_shape shape;
     const gradient_part *parts;

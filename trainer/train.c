@@ -6,7 +6,7 @@
  *
  *   sum_i w_i ( MSE_i + lambda_l bits_i / n + beta ||z_i - sg[e_i]||^2 / n )      photo
  *   MSE / variance + beta mean (z - sg[e])^2 ( + mean (sg[z] - e)^2 )             classic
- *     + a little of the bits, which train its prior alone
+ *     + MIN_LAMBDA of the bits, which train its prior alone
  *
  * (with --loss msssim or mix, 1 - MS-SSIM takes the place of MSE, or of half of it, scaled to it), where
  * w_i is 1 / running MSE of the sample's level, n the values of a sample, bits the rate under
@@ -43,7 +43,7 @@ void train_options_init(train_options *o) {
                          .holdout = -1};
 }
 
-/* The prior is trained for models without a rate constraint too; its planes pull no latent then. */
+/* The prior is trained for models without a rate constraint too, by bits of this weight. */
 static const float MIN_LAMBDA = 1e-3f;
 
 static double now(void) {
@@ -189,7 +189,7 @@ static vqz_status compute_step(trainer *t) {
 
     take_crops(t, random_next(&t->run.random), t->cluster.rank, t->cluster.size);
     draw_levels(t);
-    double rate_bits = 0, mean_weight = s->normalise_levels ? 0 : 1 / t->variance;
+    double rate_bits = 0, rate_loss = 0, mean_weight = s->normalise_levels ? 0 : 1 / t->variance;
     for (int i = 0; i < batch; i++)
         sample_weights[i] =
             (s->normalise_levels ? 1 / t->run.level_error[t->levels[i]] : mean_weight) /
@@ -218,14 +218,16 @@ static vqz_status compute_step(trainer *t) {
                              t->gradients + t->synthesis_offset, t->grad_quantised));
     memset(quantiser_gradients, 0,
            (t->parameter_count - t->quantiser_offset) * sizeof *t->gradients);
-    bool constrained = s->lambdas[0] > 0;
-    for (int i = 0; i < batch; i++)
-        t->weights[i] =
-            (float)(sample_weights[i] * fmaxf(s->lambdas[t->levels[i]], MIN_LAMBDA) / per);
+    for (int i = 0; i < batch; i++) {
+        float lambda = s->lambdas[t->levels[i]];
+        t->weights[i] = (float)(sample_weights[i] * (lambda > 0 ? lambda : MIN_LAMBDA) / per);
+        rate_loss += (double)t->weights[i] * t->bits[i];
+    }
     size_t latents = t->positions * (size_t)D;
     memset(t->grad_latent, 0, latents * sizeof *t->grad_latent);
+    /* The bits of vector planes train the prior alone. */
     VQZ_TRY(prior_backward(t->prior, t->latent, t->levels, t->weights,
-                           constrained ? t->grad_quantised : NULL, t->grad_latent,
+                           t->spec.planes[0].scalar ? t->grad_quantised : NULL, t->grad_latent,
                            t->run.hard ? NULL : quantiser_gradients,
                            t->gradients + t->prior_offset));
     /* Straight through: the latent takes the gradient of its quantised value. */
@@ -247,6 +249,7 @@ static vqz_status compute_step(trainer *t) {
         }
     }
     VQZ_TRY(network_backward(t->analysis, t->parameters, t->grad_latent, t->gradients, NULL));
+    t->shared[SHARED_RATE_LOSS] = (float)rate_loss;
     t->shared[SHARED_RATE] = (float)(rate_bits / ((double)t->whole_batch * t->crop * t->crop));
     return VQZ_OK;
 }
@@ -271,7 +274,8 @@ static void apply_step(trainer *t, loss_parts *parts) {
                           .commitment = shared[SHARED_COMMITMENT],
                           .codebook = shared[SHARED_CODEBOOK],
                           .rate_bpp = shared[SHARED_RATE]};
-    parts->total = parts->reconstruction + parts->commitment + parts->codebook;
+    parts->total = parts->reconstruction + parts->commitment + parts->codebook +
+                   (double)shared[SHARED_RATE_LOSS];
     bool accepted = optimiser_step(&t->optimiser, t->parameters, t->gradients, parts->total,
                                    learning_rate_at(t), &parts->norm);
     if (accepted && t->run.hard)

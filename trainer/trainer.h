@@ -39,6 +39,7 @@ enum {
     SHARED_COMMITMENT,
     SHARED_CODEBOOK,
     SHARED_RATE,
+    SHARED_RATE_LOSS,
     SHARED_COUNT
 };
 
@@ -122,7 +123,7 @@ void pixels_to_input(const uint8_t *pixels, size_t count, float *input);
 VQZ_MUST_CHECK vqz_status run_hard(trainer *t);
 /* Adds the codes of the first `positions` of the batch to counts (epoch_count_size). */
 void count_codes(const trainer *t, size_t positions, uint64_t *counts);
-/* Share of codes in use and perplexity of a level, means over the learned planes. */
+/* Share of codes in use and perplexity of a level, means over the planes. */
 void measure_usage(const model_spec *spec, const uint64_t *counts, int level, double *usage,
                    double *perplexity);
 /* Quality setting of the public interface that stands for a level. */

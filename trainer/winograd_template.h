@@ -3,7 +3,7 @@
  * extensions of GCC and Clang.  Included once for each instruction set, by a file that is compiled
  * for it and defines LANES, TABLE, and what a product holds in registers: of the passes ROWS tiles (a
  * divisor of WINOGRAD_ROWS) by OUTPUTS panels, of the weights' gradient GRAD_ROWS rows by GRAD_PANELS
- * panels; GROUP panels of outputs are best for products of floats.
+ * panels.  GROUP: panels of outputs that products of floats are best given at once (pairs: OUTPUTS).
  *
  * F(4x4, 3x3) on the points 0, 1, -1, 2, -2 and infinity, as Lavin and Gray, "Fast Algorithms for
  * Convolutional Neural Networks" (2015), give it:  Y = A^T [(G g G^T) . (B^T d B)] A.  The gradient of
@@ -520,6 +520,7 @@ static void multiply_grad(const void *grad, const void *src, size_t panel_stride
         grad_all(grad, src, panel_stride, list, tiles, false, accumulate, dst, row_stride);
 }
 
+_Static_assert(GROUP <= WINOGRAD_GROUP && OUTPUTS <= WINOGRAD_GROUP, "a thread's scratch");
 const winograd_kernels TABLE = {GROUP,         OUTPUTS,           transform_src,
                                 transform_grad, multiply,          transform_dst,
                                 multiply_grad,  transform_weights, transform_grad_weights};

@@ -7,6 +7,7 @@
  */
 #include "codec/internal.h"
 #include "codec/prior.h"
+#include "codec/quantise.h"
 #include "tests/support/random_model.h"
 
 #include <math.h>
@@ -172,7 +173,8 @@ int main(int argc, char **argv) {
     vqzi_prepared_prior *prepared;
     vqzi_prior_coder *coder;
     check(vqzi_prior_prepare(&prepared, &model), "prepare");
-    check(vqzi_prior_create(&coder, prepared, level, &kernels, ROWS, COLUMNS, true), "create");
+    uint64_t lambda = vqzi_lambda(&model, level, 0);
+    check(vqzi_prior_create(&coder, prepared, level, &kernels, ROWS, COLUMNS, lambda), "create");
     uint16_t *codes = allocate(2 * ROWS * COLUMNS * D, sizeof *codes), *planes[2][D];
     for (int p = 0; p < 2 * D; p++)
         planes[p / D][p % D] = codes + (size_t)p * ROWS * COLUMNS;

@@ -6,6 +6,7 @@
  * SEED=n replays a run.
  */
 #include "codec/internal.h"
+#include "codec/quantise.h"
 #include "tests/support/file_maker.h"
 
 #include <stdarg.h>
@@ -114,7 +115,8 @@ static void check_tile(test_random *random, const vqz_model *model, uint32_t row
     assert_int_equal(vqzi_model_prior(model, &prior), VQZ_OK);
     for (int i = 0; i < 2; i++) /* one is larger than the tile */
         assert_int_equal(vqzi_prior_create(&coders[i], prior, level, &kernels[i],
-                                           rows + 3 * (uint32_t)i, columns + 5 * (uint32_t)i, true),
+                                           rows + 3 * (uint32_t)i, columns + 5 * (uint32_t)i,
+                                           vqzi_lambda(raw, level, 0)),
                          VQZ_OK);
     tile_init(&source, raw, rows, columns);
     tile_init(&result, raw, rows, columns);
@@ -198,7 +200,7 @@ static void test_noise(void **state) {
         vqzi_kernels_init(&kernels, VQZ_CPU_BEST);
         assert_int_equal(vqzi_model_prior(model, &prior), VQZ_OK);
         assert_int_equal(vqzi_prior_create(&coder, prior, vqzi_model_level(&model->model, 50),
-                                           &kernels, 9, 7, false),
+                                           &kernels, 9, 7, 0),
                          VQZ_OK);
         tile_init(&result, &model->model, 9, 7);
         for (int i = 0; i < 300; i++) {
