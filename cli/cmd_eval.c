@@ -230,7 +230,7 @@ int run_eval(const settings *s, int count, char **operands) {
     }
     failed = list.failed + evaluate_all(&e, &list);
     code = failed == 0 && e.pictures > 0 ? EXIT_DONE : EXIT_FAILED;
-    if (e.csv != NULL) {
+    if (e.csv != NULL && e.pictures > 0) { /* else an older file is not overwritten by nothing */
         bool lost = fclose(e.csv) != 0;
         e.csv = NULL;
         subject = report_output_name(s->csv);

@@ -132,11 +132,13 @@ vqz_status progress_start(progress *p, const trainer *t, vqz_diag *diag) {
             fseek(p->csv, 0, SEEK_END) != 0)
             return vqzi_fail(diag, VQZ_ERROR_IO, "%s: %s", p->csv_path, strerror(errno));
         progress_say(p, "resumed at step %llu", (unsigned long long)t->run.step);
-    } else {
+    }
+    if (ftell(p->csv) == 0) {
         fputs("step,seconds,pixels,train_psnr,loss,reconstruction,commitment,codebook,rate_bpp,gradient_norm,"
               "skipped,restarted,epoch_usage,epoch_perplexity,heldout_psnr,heldout_bpp,"
               "heldout_usage,heldout_perplexity\n",
               p->csv);
+        fflush(p->csv);
     }
     p->last_line = now();
     p->start_pixels = t->run.pixels;

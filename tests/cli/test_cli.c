@@ -515,6 +515,10 @@ static void test_eval(void **state) {
     free(csv);
 
     assert_int_equal(run_vqz("eval -m model.vqm set --csv out.csv").code, 1);
+    assert_int_equal(run_vqz("eval -m model.vqm missing.png --csv out.csv -f").code, 1);
+    csv = read_test_file("out.csv", &size); /* nothing was measured: what was there stays */
+    assert_contains(csv, row);
+    free(csv);
     r = run_vqz("eval -m model.vqm set --csv -");
     assert_done(r);
     assert_memory_equal(r.out, "file,width,", 11);
