@@ -44,7 +44,7 @@ static void prepare_tables(quantiser *q, int level, float lambda) {
 }
 
 WIDE static int nearest(const float *r, const float *table, const float *penalty, int dims,
-                          int codes) {
+                        int codes) {
     enum { CHUNK = 64 };
     float best = INFINITY, cost[CHUNK];
     int best_code = 0;

@@ -1,5 +1,5 @@
-/* winograd_avx512.c - the kernels for AVX-512: 24 of 32 registers are sums.  Two
-   panels at once, because each factor is then loaded for two products: Intel's do two a cycle. */
+/* winograd_avx512.c - the kernels for AVX-512: 24 of 32 registers are sums.  Two panels at
+   once, so that a factor is loaded for two products: Intel's processors do two a cycle. */
 #define LANES 16
 #define ROWS 12
 #define OUTPUTS 2
